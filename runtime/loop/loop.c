@@ -25,16 +25,14 @@ static void push_interrupt(lua_State *L, int sig)
 /* Runs in a script that computes without waiting, as lua.c's lstop. */
 static void interrupt_hook(lua_State *L, lua_Debug *ar)
 {
-    struct garun *g = garun_of(L);
-    struct task *main = g->loop->main;
+    struct loop *loop = garun_of(L)->loop;
 
     (void)ar;
     lua_sethook(L, NULL, 0, 0);
-    if (main && task_take_cancel(L, main)) {
-        main->purpose = false;
-        lua_error(L);
-    }
-    push_interrupt(L, g->loop->signal);
+    if (loop->told)
+        return;                 /* the loop was faster: this code is cleaning up already */
+    loop->told = true;
+    push_interrupt(L, loop->signal);
     lua_error(L);
 }
 
@@ -85,16 +83,20 @@ static void close_handle(uv_handle_t *h, void *arg)
         uv_close(h, NULL);
 }
 
-void loop_free(struct garun *g)
+bool loop_free(struct garun *g)
 {
-    if (!g->loop)
-        return;
+    bool idle;
+
     /* What still lives here belongs to objects whose __gc has run; a work on a thread may not be waited for. */
     uv_walk(&g->loop->uv, close_handle, NULL);
     uv_run(&g->loop->uv, UV_RUN_NOWAIT);
-    uv_loop_close(&g->loop->uv);
-    free(g->loop);
-    g->loop = NULL;
+    idle = g->loop->works == 0;
+    if (idle) {
+        uv_loop_close(&g->loop->uv);
+        free(g->loop);
+        g->loop = NULL;
+    }
+    return idle;
 }
 
 double loop_now(struct garun *g)
@@ -149,7 +151,6 @@ void loop_run(struct garun *g, struct task *main)
 {
     struct loop *loop = g->loop;
     struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
-    bool told = false;
 
     loop->main = main;
     interruptible = g;
@@ -159,8 +160,8 @@ void loop_run(struct garun *g, struct task *main)
         run_ready(g);
         if (main->state == TASK_DONE || main->state == TASK_FAILED)
             break;
-        if (loop->signal && !told) {
-            told = true;
+        if (loop->signal && !loop->told) {
+            loop->told = true;
             push_interrupt(g->L, loop->signal);
             task_cancel(g->L, main);
             continue;
@@ -170,7 +171,7 @@ void loop_run(struct garun *g, struct task *main)
         } else {
             fflush(stdout);
             /* A signal between the test above and uv_run is not lost: wake makes uv_run return. */
-            if (!uv_run(&loop->uv, UV_RUN_ONCE) && !loop->ready_head && !(loop->signal && !told))
+            if (!uv_run(&loop->uv, UV_RUN_ONCE) && !loop->ready_head && !(loop->signal && !loop->told))
                 fail_deadlock(g);
         }
     }

@@ -92,12 +92,17 @@ struct loop {
     struct task *ready_head, *ready_tail;   /* runnable tasks, first come first served */
     uv_async_t   wake;                      /* lets a signal handler end a blocking uv_run */
     int          signal;                    /* the first SIGINT or SIGTERM seen, 0 when none; scripts end by it */
+    bool         told;                      /* the script has been interrupted for it, once */
+    unsigned     works;                     /* thread works under way, abandoned ones too */
     struct task *main;
     lua_State   *running;                   /* innermost coroutine that runs now, for the signal hook */
 };
 
 bool   loop_init(struct garun *g, struct err *e);
-void   loop_free(struct garun *g);
+
+/* False when a thread is still inside an abandoned work (a read that nobody will answer): then libuv would wait for it
+ * at exit, and the process must end by _exit. */
+bool   loop_free(struct garun *g);
 
 /* Seconds of the monotonic clock, as the deadlines of wait_watch. */
 double loop_now(struct garun *g);

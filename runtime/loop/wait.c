@@ -190,6 +190,7 @@ static void work_after(uv_work_t *req, int status)
 
     (void)status;      /* UV_ECANCELED comes only for abandoned work */
     w->running = false;
+    w->g->loop->works--;
     if (w->abandoned)
         w->dispose(w);
     else
@@ -220,6 +221,7 @@ int wait_work(lua_State *L, struct work *w, const char *what, lua_KFunction k, l
     w->req.data = w;
     w->abandoned = false;
     w->running = true;
+    g->loop->works++;
     uv_queue_work(loop_uv(g), &w->req, work_thread, work_after);
     return wait_park(L, &w->wait, what, work_cancel, k, ctx);
 }
