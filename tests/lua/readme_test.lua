@@ -1,0 +1,68 @@
+-- Every example of README.md, run as it stands there.
+
+local config <const> = require "garun.config"
+local fs <const> = require "garun.fs"
+local host <const> = require "garun.core.host"
+local pg <const> = require "garun.pg"
+local s <const> = require "support"
+local t <const> = require "garun.test"
+
+local readme <const> = fs.read(config.path "README.md")
+
+-- The Lua block behind `<!-- test: NAME -->`.
+local function block(name)
+  return t.ok(readme:match("<!%-%- test: " .. name .. " %-%->\n```lua\n(.-)\n```"), "no block " .. name)
+end
+
+t.test("the pipeline example merges CSV files and keeps rejects", function()
+  local at <const> = t.postgres()
+  local db <close> = pg.connect(at)
+  db:exec "create table orders (order_id varchar(8) primary key, ordered_on date, amount numeric(9,2), customer text, source text)"
+  local dir <const> = t.tmpdir()
+  fs.write(dir .. "/orders.lua", block "orders")
+  fs.write(dir .. "/orders_1.csv", "Order No,Date,Total,Sum,Customer\nA1,2024-01-05,1.50,, Smith \nA2,2024-01-05,,2,\n")
+  fs.write(dir .. "/orders_2.csv", "Order No,Date,Total,Sum,Customer\nA2,2024-01-06,3,,Jones\nmuch too long,2024-01-06,3,,x\n")
+  local r <const> = t.run { "garun", "--env", "/dev/null", "orders.lua", "orders_1.csv", "orders_2.csv", cwd = dir,
+    env = { POSTGRES_HOST = at.host, POSTGRES_PORT = tostring(at.port), POSTGRES_USER = at.user, POSTGRES_DATABASE = at.database } }
+  t.equal(r.stderr, "")
+  t.equal(r.stdout, "4 lines, 2 changed, 1 rejected\n")
+  t.equal(db:value "select string_agg(concat_ws('|', order_id, ordered_on, amount, customer, source), ' ' order by order_id) from orders",
+    "A1|2024-01-05|1.50|Smith|shop A2|2024-01-06|3.00|Jones|shop")
+  t.match(fs.read(dir .. "/var/rejects/orders.ndjson"), "much too long")
+end)
+
+t.test("the script example counts two tables at once", function()
+  local db <const> = s.tenant()
+  local path <const> = t.tmpdir() .. "/s.lua"
+  fs.write(path, block "script")
+  t.equal(db.garun({ path }).stdout, "purchase\t0\npage_view\t0\n")
+end)
+
+t.test("the first load's commands work in the order given", function()
+  local commands <const> = t.ok(readme:match("## A first load\n\n```\n(.-)```"))
+  local dir <const> = t.tmpdir()
+  fs.chmod(dir, "0711")
+  fs.mkdir(dir .. "/exports")
+  local made <const> = t.run { "garun", "--env", "/dev/null", config.path "scripts/demo/generate.lua", "--out", dir .. "/exports",
+    "--from", "2024-01-01", "--days", "2", "--events-per-day", "300", "--gzip" }
+  t.equal(made.status, 0, made.stderr)
+  local env <const> = { GARUN_VAR = dir .. "/var", POSTGRES_HOST = false, POSTGRES_USER = false, POSTGRES_DATABASE = false,
+    POSTGRES_PORT = false, POSTGRES_PASSWORD = false }
+  t.after(function() t.run { "garun", "db", "destroy", "--yes", cwd = dir, env = env } end)
+  local out = ""
+  for line in commands:gmatch("[^\n]+") do
+    local r <const> = t.run { "/bin/sh", "-c", (line:gsub("^build/garun", host.exe())), cwd = dir, env = env }
+    t.equal(r.status, 0, line .. "\n" .. r.stderr)
+    out = out .. r.stdout
+  end
+  t.match(out, "2024%-01%-01 to 2024%-01%-02 in .*page_view")
+  t.match(out, "nothing to do: these sources are loaded already")
+  t.match(out, "events_20240101.ndjson.gz:%d+")
+end)
+
+t.test("every file and directory that the README names exists", function()
+  for path in readme:gmatch("%]%(([^)]+)%)") do t.ok(fs.exists(config.path(path)), path) end
+  for path in readme:gmatch("`([%w_]+/[%w_/.]+%.%w+)`") do
+    t.ok(fs.exists(config.path(path)) or path:match("^build/"), path)
+  end
+end)
