@@ -97,13 +97,13 @@ build-tests: all $(CTESTS) $(CTOOLS)
 
 test: test-deps
 	@$(MAKE) --no-print-directory -j2 build-tests
-	@GARUN_BUILD=$(BUILD) $(BUILD)/garun test $(TESTFLAGS) $(if $(FILES),$(FILES),tests/lua $(CTESTS))
+	@$(BUILD)/garun test $(TESTFLAGS) $(if $(FILES),$(FILES),tests/lua $(CTESTS))
 
 # The same tests under AddressSanitizer and UndefinedBehaviorSanitizer. GARUN_DEBUG: LeakSanitizer must read its process.
 asan: test-deps
 	@$(MAKE) --no-print-directory -j2 BUILD=build/asan OPT="-O1 -g -fno-omit-frame-pointer" \
 	    SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" build-tests
-	@GARUN_DEBUG=1 GARUN_BUILD=build/asan ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1 \
+	@GARUN_DEBUG=1 ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1 \
 	    LSAN_OPTIONS=suppressions=tests/lsan.supp:print_suppressions=0 \
 	    build/asan/garun test $(TESTFLAGS) $(if $(FILES),$(FILES),tests/lua $(patsubst build/%,build/asan/%,$(CTESTS)))
 

@@ -1,8 +1,9 @@
 /* fs.c - garun.core.fs: names and what the file system knows about them.
  *
  * These calls only touch directories and inodes, which the kernel nearly always has in memory, so they are made on the
- * spot and work where waiting is impossible (in __close, in a sort). What reads or writes contents, or walks trees, is in
- * fs_work.c and fs_file.c and waits. Owns nothing but the lock handles. The Lua half is runtime/lua/garun/fs.lua. */
+ * spot and work where waiting is impossible (in __close, in a sort). What reads or writes contents, or walks trees,
+ * is in fs_work.c and fs_file.c and waits. Owns nothing but the lock handles. The Lua half is
+ * runtime/lua/garun/fs.lua. */
 #include "bind/fs.h"
 
 #include <errno.h>
@@ -23,7 +24,8 @@ const char *l_fs_path(lua_State *L, int arg, const char *fn)
 {
     size_t len;
     if (lua_type(L, arg) != LUA_TSTRING)
-        l_raisef(L, "usage", "argument", "%s: path (argument %d) is a string, not a %s", fn, arg, luaL_typename(L, arg));
+        l_raisef(L, "usage", "argument", "%s: path (argument %d) is a string, not a %s", fn, arg,
+                 luaL_typename(L, arg));
     const char *path = lua_tolstring(L, arg, &len);
     if (len == 0 || strlen(path) != len)
         l_raisef(L, "usage", "argument", "%s: path (argument %d) is %s", fn, arg,
@@ -166,7 +168,8 @@ static int l_rename(lua_State *L)
     int errnum = errno;
     err_errno(&e, "fs", errnum, "fs.rename: %s to %s", from, to);
     if (errnum == EXDEV)
-        snprintf(e.hint, sizeof e.hint, "the two are on different file systems: copy the file, then remove the old one");
+        snprintf(e.hint, sizeof e.hint,
+                 "the two are on different file systems: copy the file, then remove the old one");
     if (errnum == ENOENT)
         find_missing(&e, lstat(from, &st) == 0 ? to : from);
     return l_raise(L, &e);

@@ -20,7 +20,7 @@ int fs_remove_tree(const char *path, char **at);
 int fs_sync_parent(const char *path);
 
 /* Each adds its functions to the table on top of the stack. */
-void fs_file_open(lua_State *L);    /* fs_file.c: open, stdin, stdout, tempfile */
+void fs_file_open(lua_State *L);    /* fs_file.c, fs_open.c: open, stdin, stdout, tempfile */
 void fs_work_open(lua_State *L);    /* fs_work.c: read, write, append, list, glob, remove, move */
 
 int luaopen_garun_core_fs(lua_State *L);

@@ -1,24 +1,25 @@
 /* fs_file.c - the file handle of garun.fs.
  *
- * Three ways to move bytes, chosen when a file is opened. A regular file is read and written with pread/pwrite on libuv's
- * threads, for a cold disk may take its time and epoll takes no files. Pipes, sockets and terminals wait for readiness
- * on the loop. Devices without poll (/dev/zero) are read on a thread too.
+ * Three ways to move bytes, chosen when a file is opened. A regular file is read and written with pread/pwrite on
+ * libuv's threads, for a cold disk may take its time and epoll takes no files. Pipes, sockets and terminals wait for
+ * readiness on the loop. Devices without poll (/dev/zero) are read on a thread too.
  *
- * Owns its descriptor. The userdata points to a struct file that it shares with the reads and writes on threads: after a
- * cancellation they go on for a moment, so the descriptor is closed when the handle is closed and the last of them has
- * ended; a number that is reused too early would send one file's bytes into another. The position is the handle's own and
- * moves only when the result has reached the script. Refuses two operations at a time on one handle. */
+ * Owns its descriptor. The userdata points to a struct file that it shares with the reads and writes on threads:
+ * after a cancellation they go on for a moment, so the descriptor is closed when the handle is closed and the last of
+ * them has ended; a number that is reused too early would send one file's bytes into another. The position is the
+ * handle's own and moves only when the result has reached the script. Refuses two operations at a time on one handle. Opening is
+ * in fs_open.c. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <lauxlib.h>
 #include "bind/fs.h"
+#include "bind/fs_file.h"
 #include "core/err.h"
 #include "loop/loop.h"
 
@@ -26,32 +27,6 @@
 #define READ_MAX   (64 << 20)
 #define AHEAD      (4u << 20)        /* what the kernel is asked to have ready behind a sequential read */
 #define SLICE      4096u             /* PIPE_BUF: what a writable pipe takes without blocking (pipe(7)) */
-#define TYPE       "garun.fs.file"
-
-enum kind { KIND_REGULAR, KIND_POLLED, KIND_BLOCKING };
-
-struct io;
-
-struct file {
-    int           refs;       /* the userdata and the operations on threads */
-    int           fd;         /* -1 once closed */
-    enum kind     kind;
-    bool          closed;     /* by the script; fd goes with the last operation */
-    bool          busy;       /* an operation is on a thread */
-    bool          inherited;  /* standard input or output: the description is shared with other processes */
-    bool          readable, writable, append;
-    bool          temporary;  /* close removes it */
-    off_t         at;
-    size_t        want, done; /* the polled operation that waits */
-    struct watch *watch;      /* made by the first wait */
-    struct io    *finished;   /* its result is being pushed, which may raise for lack of memory */
-    struct stat   was;        /* at opening */
-    char         *path;       /* as the script gave it */
-};
-
-struct box {                  /* the userdata */
-    struct file *f;
-};
 
 enum op { OP_READ, OP_WRITE, OP_SYNC, OP_PERSIST };
 
@@ -105,51 +80,11 @@ static int file_close(struct file *f)
 
 static struct file *l_file(lua_State *L, int arg, const char *fn)
 {
-    struct file *f = ((struct box *)luaL_checkudata(L, arg, TYPE))->f;
+    struct file *f = ((struct box *)luaL_checkudata(L, arg, FS_FILE))->f;
     if (!f || f->closed)
         l_raisef(L, "fs", "closed", "%s: the file %s is closed", fn, f ? f->path : "");
     return f;
 }
-
-static struct box *l_box_new(lua_State *L)
-{
-    struct box *box = lua_newuserdatauv(L, sizeof *box, 0);
-    box->f = NULL;
-    luaL_setmetatable(L, TYPE);
-    return box;
-}
-
-/* Fills the box; the handle owns fd from here on, even when this raises. */
-static struct file *l_file_adopt(lua_State *L, struct box *box, int fd, const char *fn, const char *path, int flags)
-{
-    struct file *f = calloc(1, sizeof *f);
-    if (f)
-        f->path = strdup(path);
-    if (!f || !f->path) {
-        free(f);
-        close(fd);
-        l_fs_raise(L, fn, path, ENOMEM);
-    }
-    f->refs = 1;
-    f->fd = fd;
-    box->f = f;
-    if (fstat(fd, &f->was) != 0)
-        l_fs_raise(L, fn, path, errno);
-    if (S_ISDIR(f->was.st_mode))
-        l_fs_raise(L, fn, path, EISDIR);
-    f->readable = (flags & O_ACCMODE) != O_WRONLY;
-    f->writable = (flags & O_ACCMODE) != O_RDONLY;
-    f->append = (flags & O_APPEND) != 0;
-    if (S_ISREG(f->was.st_mode)) {
-        f->kind = KIND_REGULAR;
-        if (f->readable)
-            posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-    } else {
-        f->kind = KIND_POLLED;
-    }
-    return f;
-}
-
 
 /* ---- operations on threads ---- */
 
@@ -172,8 +107,9 @@ static void io_read(struct io *io)
 {
     struct file *f = io->f;
     while (io->got < io->n) {
-        ssize_t n = f->kind == KIND_REGULAR ? pread(f->fd, io->bytes + io->got, io->n - io->got, io->at + (off_t)io->got)
-                                            : read(f->fd, io->bytes + io->got, io->n - io->got);
+        char *to = io->bytes + io->got;
+        size_t left = io->n - io->got;
+        ssize_t n = f->kind == KIND_REGULAR ? pread(f->fd, to, left, io->at + (off_t)io->got) : read(f->fd, to, left);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -528,7 +464,8 @@ static int l_persist_k(lua_State *L, int status, lua_KContext ctx)
     if (!io->errnum)
         io->f->temporary = false;
     struct file *f = l_io_end(L, io, "file:persist");
-    char *path = strdup(lua_tostring(L, 2));
+    const char *name = lua_tostring(L, 2);
+    char *path = name ? strdup(name) : NULL;
     if (path) {
         free(f->path);
         f->path = path;
@@ -609,7 +546,7 @@ static int l_file_unchanged(lua_State *L)
 
 static int l_file_close(lua_State *L)
 {
-    struct file *f = ((struct box *)luaL_checkudata(L, 1, TYPE))->f;
+    struct file *f = ((struct box *)luaL_checkudata(L, 1, FS_FILE))->f;
     int errnum = f ? file_close(f) : 0;
     if (errnum && f->writable)
         return l_fs_raise(L, "file:close", f->path, errnum);
@@ -618,7 +555,7 @@ static int l_file_close(lua_State *L)
 
 static int l_file_release(lua_State *L)     /* __close: says nothing, an error may be on its way already */
 {
-    struct file *f = ((struct box *)luaL_checkudata(L, 1, TYPE))->f;
+    struct file *f = ((struct box *)luaL_checkudata(L, 1, FS_FILE))->f;
     if (f)
         file_close(f);
     return 0;
@@ -626,7 +563,7 @@ static int l_file_release(lua_State *L)     /* __close: says nothing, an error m
 
 static int l_file_gc(lua_State *L)
 {
-    struct box *box = luaL_checkudata(L, 1, TYPE);
+    struct box *box = luaL_checkudata(L, 1, FS_FILE);
     struct file *f = box->f;
     box->f = NULL;
     if (f) {
@@ -639,14 +576,14 @@ static int l_file_gc(lua_State *L)
 
 static int l_file_tostring(lua_State *L)
 {
-    struct file *f = ((struct box *)luaL_checkudata(L, 1, TYPE))->f;
+    struct file *f = ((struct box *)luaL_checkudata(L, 1, FS_FILE))->f;
     lua_pushfstring(L, "fs.file(%s, %s)", f ? f->path : "", !f || f->closed ? "closed" : "open");
     return 1;
 }
 
 static int l_file_index(lua_State *L)
 {
-    struct file *f = ((struct box *)luaL_checkudata(L, 1, TYPE))->f;
+    struct file *f = ((struct box *)luaL_checkudata(L, 1, FS_FILE))->f;
     const char *key = lua_tostring(L, 2);
     lua_pushvalue(L, 2);
     if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL && key && f && strcmp(key, "path") == 0)
@@ -654,112 +591,6 @@ static int l_file_index(lua_State *L)
     return 1;
 }
 
-
-/* ---- opening ---- */
-
-/* "r", "w", "a" with "+" and "x" (fail when it exists) behind, "b" is ignored; -1 for anything else. */
-static int parse_mode(const char *mode)
-{
-    bool plus = false, excl = false;
-    char first = mode[0];
-    if (first != 'r' && first != 'w' && first != 'a')
-        return -1;
-    for (const char *m = mode + 1; *m; m++) {
-        if (*m == '+')
-            plus = true;
-        else if (*m == 'x' && first != 'r')
-            excl = true;
-        else if (*m != 'b')
-            return -1;
-    }
-    int flags = plus ? O_RDWR : first == 'r' ? O_RDONLY : O_WRONLY;
-    if (first != 'r')
-        flags |= O_CREAT | (excl ? O_EXCL : 0) | (first == 'w' ? O_TRUNC : O_APPEND);
-    return flags;
-}
-
-/* open(path, mode, permissions) */
-static int l_open(lua_State *L)
-{
-    const char *path = l_fs_path(L, 1, "fs.open");
-    const char *mode = luaL_optstring(L, 2, "r");
-    lua_Integer permissions = luaL_optinteger(L, 3, 0666);
-    int flags = parse_mode(mode);
-    if (flags < 0)
-        return l_raisef(L, "usage", "argument", "fs.open: unknown mode '%s'; it is r, w or a, then + and x as needed",
-                        mode);
-    struct box *box = l_box_new(L);
-    /* O_NONBLOCK: opening a FIFO must not wait for its other end. Regular files do not mind. */
-    int fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, (mode_t)permissions);
-    if (fd < 0 && errno == ENXIO)
-        return l_raisef(L, "fs", "ENXIO", "fs.open: %s: nobody reads from the other end of this FIFO or socket", path);
-    if (fd < 0)
-        return l_fs_raise(L, "fs.open", path, errno);
-    struct file *f = l_file_adopt(L, box, fd, "fs.open", path, flags);
-    if (f->kind == KIND_REGULAR && (flags & O_ACCMODE) != O_RDONLY && f->append)
-        f->at = f->was.st_size;
-    return 1;
-}
-
-static int l_standard(lua_State *L, int number, const char *fn, int flags)
-{
-    struct box *box = l_box_new(L);
-    int fd = fcntl(number, F_DUPFD_CLOEXEC, 3);
-    const char *name = number == STDIN_FILENO ? "standard input" : "standard output";
-    if (fd < 0)
-        return l_fs_raise(L, fn, name, errno);
-    struct file *f = l_file_adopt(L, box, fd, fn, name, flags);
-    int now = fcntl(fd, F_GETFL);
-    f->inherited = true;
-    f->append = flags != O_RDONLY && now >= 0 && (now & O_APPEND) != 0;
-    if (f->kind == KIND_REGULAR) {
-        off_t at = lseek(fd, 0, SEEK_CUR);
-        f->at = at > 0 ? at : 0;
-        /* A shell's `{ a; b; } > file` shares the offset: write(2) moves it, pwrite would not. */
-        if (flags != O_RDONLY)
-            f->kind = KIND_BLOCKING;
-    }
-    return 1;
-}
-
-static int l_stdin(lua_State *L)
-{
-    return l_standard(L, STDIN_FILENO, "fs.stdin", O_RDONLY);
-}
-
-static int l_stdout(lua_State *L)
-{
-    return l_standard(L, STDOUT_FILENO, "fs.stdout", O_WRONLY);
-}
-
-/* tempfile(stem, permissions): creates stem with eight random letters behind; closing removes it. */
-static int l_tempfile(lua_State *L)
-{
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyz234567";
-    const char *stem = l_fs_path(L, 1, "fs.tempfile");
-    lua_Integer permissions = luaL_optinteger(L, 2, 0600);
-    struct box *box = l_box_new(L);
-    for (int tries = 0; tries < 100; tries++) {
-        unsigned char noise[8];
-        char name[sizeof noise + 1] = "";
-        if (getrandom(noise, sizeof noise, 0) != (ssize_t)sizeof noise)
-            return l_fs_raise(L, "fs.tempfile", stem, errno);
-        for (size_t i = 0; i < sizeof noise; i++)
-            name[i] = letters[noise[i] & 31];
-        const char *path = lua_pushfstring(L, "%s%s", stem, name);
-        int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, (mode_t)permissions);
-        if (fd >= 0) {
-            struct file *f = l_file_adopt(L, box, fd, "fs.tempfile", path, O_RDWR);
-            f->temporary = true;
-            lua_settop(L, -2);
-            return 1;
-        }
-        if (errno != EEXIST)
-            return l_fs_raise(L, "fs.tempfile", path, errno);
-        lua_pop(L, 1);
-    }
-    return l_fs_raise(L, "fs.tempfile", stem, EEXIST);
-}
 
 static const luaL_Reg methods[] = {
     { "read", l_file_read },
@@ -781,17 +612,9 @@ static const luaL_Reg metamethods[] = {
     { NULL, NULL },
 };
 
-static const luaL_Reg functions[] = {
-    { "open", l_open },
-    { "stdin", l_stdin },
-    { "stdout", l_stdout },
-    { "tempfile", l_tempfile },
-    { NULL, NULL },
-};
-
 void fs_file_open(lua_State *L)
 {
-    luaL_newmetatable(L, TYPE);
+    luaL_newmetatable(L, FS_FILE);
     luaL_setfuncs(L, metamethods, 0);
     lua_newtable(L);
     luaL_setfuncs(L, methods, 0);
@@ -800,5 +623,5 @@ void fs_file_open(lua_State *L)
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
     lua_pop(L, 1);
-    luaL_setfuncs(L, functions, 0);
+    fs_open_functions(L);
 }

@@ -356,8 +356,9 @@ static struct job *l_job_end(lua_State *L, lua_KContext ctx)
     if (j->errnum)
         l_fs_raise(L, j->fn, j->at ? j->at : j->path, j->errnum);
     if (j->too_big)
-        l_raisef(L, "fs", "EFBIG", "%s: %s is larger than %I bytes; read it in chunks with fs.source, or give max_bytes",
-                 j->fn, j->path, (lua_Integer)j->max);
+        l_raisef(L, "fs", "EFBIG",
+                 "%s: %s is larger than %I bytes; read it in chunks with fs.source, or give max_bytes", j->fn, j->path,
+                 (lua_Integer)j->max);
     return j;
 }
 

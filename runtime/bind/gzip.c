@@ -1,12 +1,12 @@
 /* gzip.c - garun.core.gzip: streams of deflate data, in both directions, in any of their three wrappings.
  *
- * zlib does the work; what is here is insisting. A gzip file may have several members (RFC 1952, 2.2: "simply appear one
- * after another") and zero bytes behind the last one (tapes, block devices); everything else behind it, an end inside a
- * member, and a checksum or length that does not fit are errors that name the byte. libcurl and many gzip readers let
- * all of these pass.
+ * zlib does the work; what is here is insisting. A gzip file may have several members (RFC 1952, 2.2: "simply appear
+ * one after another") and zero bytes behind the last one (tapes, block devices); everything else behind it, an end
+ * inside a member, and a checksum or length that does not fit are errors that name the byte. libcurl and many gzip
+ * readers let all of these pass.
  *
- * Owns the z_stream and one output buffer. Refuses to pull its input: runtime/lua/garun/gzip.lua does, for that may wait.
- * 256 KiB of JSON take 0.1 to 0.5 ms to inflate, so it is done on the spot, slice by slice. */
+ * Owns the z_stream and one output buffer. Refuses to pull its input: runtime/lua/garun/gzip.lua does, for that may
+ * wait. 256 KiB of JSON take 0.1 to 0.5 ms to inflate, so it is done on the spot, slice by slice. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -348,8 +348,8 @@ static int l_deflater(lua_State *L)
     int format = luaL_checkoption(L, 1, "gzip", format_names);
     lua_Integer level = luaL_optinteger(L, 2, 6);
     if (format == FORMAT_AUTO || level < 0 || level > 9)
-        return l_raisef(L, "usage", "argument", "gzip.writer: level is from 0 (stored) to 9 (smallest), format gzip, zlib or "
-                        "raw");
+        return l_raisef(L, "usage", "argument",
+                        "gzip.writer: level is from 0 (stored) to 9 (smallest), format gzip, zlib or raw");
     struct deflater *d = lua_newuserdatauv(L, sizeof *d, 0);
     memset(d, 0, sizeof *d);
     luaL_setmetatable(L, DEFLATER);

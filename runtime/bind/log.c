@@ -1,7 +1,8 @@
 /* log.c - garun.log: the records of core/log.h for scripts.
  *
- * A logger is a table of closures; each holds its level and the fields that every record of this logger carries (nil for
- * the module itself). Owns nothing else. A log call refuses to fail: whatever value a field has, something is printed. */
+ * A logger is a table of closures; each holds its level and the fields that every record of this logger carries (nil
+ * for the module itself). Owns nothing else. A log call refuses to fail: whatever value a field has, something is
+ * printed. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,8 +203,8 @@ static void l_fill(lua_State *L, int base)
 static int l_log_with(lua_State *L)
 {
     if (!lua_istable(L, 1))
-        return l_raisef(L, "usage", "argument", "log.with: fields (argument 1) is a table like {tenant = \"a\"}, not a %s",
-                        luaL_typename(L, 1));
+        return l_raisef(L, "usage", "argument",
+                        "log.with: fields (argument 1) is a table like {tenant = \"a\"}, not a %s", luaL_typename(L, 1));
     lua_settop(L, 1);
     lua_newtable(L);                                           /* fields, merged */
     for (int i = 0; i < 2; i++) {
@@ -255,8 +256,9 @@ static int l_log_secret(lua_State *L)
     size_t len;
     const char *bytes = luaL_checklstring(L, 1, &len);
     if (len < LOG_SECRET_MIN)
-        return l_raisef(L, "log", "short", "log.secret: the value has %d bytes; fewer than %d cannot be redacted without "
-                        "shredding every line, use a longer secret", (int)len, (int)LOG_SECRET_MIN);
+        return l_raisef(L, "log", "short",
+                        "log.secret: the value has %d bytes; fewer than %d cannot be redacted without shredding every "
+                        "line, use a longer secret", (int)len, (int)LOG_SECRET_MIN);
     if (!log_secret_add(bytes, len))
         return l_raisef(L, "log", "ENOMEM", "log.secret: memory is short, the value is not registered");
     lua_settop(L, 1);

@@ -220,7 +220,7 @@ bool pg_collect(struct pg_conn *c, bool woken, int *events)
     /* When reading or writing fails, PQgetResult still gives the server's last words (a FATAL before it closed), then
      * an error of its own; so the results of these two calls need no look. */
     if (woken)
-        PQconsumeInput(c->pg);
+        pg_consume(c);
     unsent = PQflush(c->pg);
     for (;;) {
         if (c->copy_out && skip_copy_data(c))

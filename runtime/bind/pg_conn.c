@@ -4,7 +4,6 @@
  * to afterwards, is policy and lives in runtime/lua/garun/pg.lua. */
 #include <errno.h>
 #include <lauxlib.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include "bind/pg_conn.h"
@@ -106,6 +105,7 @@ static int l_open_k(lua_State *L, int status, lua_KContext ctx)
     if (!follow_socket(c, &e))
         return l_open_failed(L, c, &e);
     PQsetErrorVerbosity(c->pg, PQERRORS_DEFAULT);
+    pg_wire_secure(c);
     PQsetnonblocking(c->pg, 1);
     pg_leave(c, PG_IDLE);
     return 0;
@@ -313,10 +313,9 @@ static int l_alive(lua_State *L)
         return 1;
     }
     for (int i = 0; i < 4 && PQstatus(c->pg) == CONNECTION_OK; i++) {
-        struct pollfd p = { .fd = PQsocket(c->pg), .events = POLLIN };
-        if (poll(&p, 1, 0) <= 0)
+        if (!pg_readable(c))
             break;
-        PQconsumeInput(c->pg);      /* a FATAL first, the end of the stream at the next read */
+        pg_consume(c);      /* a FATAL first, the end of the stream at the next read */
         if (c->state == PG_IDLE)
             (void)PQisBusy(c->pg);  /* parses: a FATAL of an idle connection goes to the notice receiver */
     }

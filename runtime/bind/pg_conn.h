@@ -49,6 +49,9 @@ struct pg_copy;
 struct pg_conn {
     struct garun    *g;
     PGconn          *pg;
+    void            *ssl;           /* libpq's SSL object, NULL in clear text; not owned */
+    int            (*ssl_pending)(const void *ssl);
+    int            (*ssl_peek)(void *ssl, void *out, int n);
     struct watch    *watch;         /* on a dup of libpq's socket */
     ino_t            ino;           /* identity of that socket: libpq may open another one under the same number */
     enum pg_state    state;
@@ -170,6 +173,17 @@ int  l_pg_raise_err(lua_State *L, const struct pg_conn *c, const struct err *e) 
 void pg_connect_error(struct err *e, const struct pg_conn *c, const char *text);
 /* "53300" and the like: may the same call succeed later? */
 bool pg_retryable(const char *sqlstate);
+
+/* ---- pg_wire.c ---- */
+
+/* Notes what the next two need on a connection with TLS. */
+void pg_wire_secure(struct pg_conn *c);
+/* PQconsumeInput, and what OpenSSL holds back behind it. */
+bool pg_consume(struct pg_conn *c);
+/* True when the socket has something to read, or is closed. Does not wait. */
+bool pg_readable(const struct pg_conn *c);
+/* The first byte that libpq has not read yet, 0 when there is none, -1 at the end of the stream. */
+int  pg_peek(struct pg_conn *c);
 
 /* ---- pg_cancel.c ---- */
 

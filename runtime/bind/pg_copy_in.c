@@ -8,7 +8,6 @@
  * Owns the row buffer. Leaving without finish() aborts the COPY; protocol messages are always whole in libpq's buffer,
  * so a cancelled task leaves a connection that can be drained and used again. */
 #include <lauxlib.h>
-#include <poll.h>
 #include <stdlib.h>
 #include "bind/pg.h"
 #include "bind/pg_value.h"
@@ -82,28 +81,18 @@ static int l_copy_fail(lua_State *L, struct pg_copy *cp)
     return l_pg_collect(L, c, l_copy_failed_k);
 }
 
-static bool readable(const struct pg_conn *c)
+/* Takes what the server sent during the COPY; true when it is an ErrorResponse ('E'), or the end of the stream. */
+static bool refused(struct pg_conn *c)
 {
-    struct pollfd p = { .fd = PQsocket(c->pg), .events = POLLIN };
+    int first = pg_peek(c);
 
-    return p.fd < 0 || poll(&p, 1, 0) > 0;
-}
-
-/* Takes what the server sent during the COPY; false when it was not a notice. */
-static bool only_notices(struct pg_conn *c)
-{
-    PGnotify *n;
-    bool heard = false;
-
-    c->notice_seen = false;
-    if (!PQconsumeInput(c->pg))
+    if (first == 0)
         return false;
-    (void)PQisBusy(c->pg);              /* parses notices and notifications, and stops at an error */
-    while ((n = PQnotifies(c->pg)) != NULL) {
-        PQfreemem(n);
-        heard = true;
-    }
-    return c->notice_seen || heard;
+    c->notice_seen = false;
+    if (!pg_consume(c))
+        return true;
+    (void)PQisBusy(c->pg);              /* parses notices, and stops at an error */
+    return first < 0 || (first == 'E' && !c->notice_seen);     /* else the byte was inside a notice */
 }
 
 /* Queues the next piece; false at the end. */
@@ -151,7 +140,7 @@ static int l_pump_k(lua_State *L, int status, lua_KContext ctx)
                         "was closed", limit);
     }
     for (;;) {
-        if (readable(c) && !only_notices(c))
+        if (pg_readable(c) && refused(c))
             return l_copy_fail(L, cp);
         int unsent = PQflush(c->pg);
         if (unsent < 0)

@@ -116,7 +116,7 @@ static int l_read_k(lua_State *L, int status, lua_KContext ctx)     /* stack: ou
         return l_raisef(L, "pg", "closed", "db:copy_out: the connection was closed by another task during this call");
     }
     if (status == LUA_YIELD)
-        PQconsumeInput(c->pg);          /* PQgetCopyData reports what is wrong */
+        pg_consume(c);          /* PQgetCopyData reports what is wrong */
     unsent = PQflush(c->pg);
     while ((n = PQgetCopyData(c->pg, &data, 1)) > 0) {
         bool ok = buf_put(&o->buf, data, (size_t)n);

@@ -107,6 +107,8 @@ static void l_push_error(lua_State *L, const struct pg_conn *c, const struct err
 {
     luaL_checkstack(L, 4, "error");
     l_err_push(L, e);
+    lua_pushstring(L, c->label);
+    lua_setfield(L, -2, "connection");
     if (c->statement[0]) {
         lua_pushstring(L, c->statement);
         lua_setfield(L, -2, "statement");

@@ -11,7 +11,7 @@ static int l_wait_k(lua_State *L, int status, lua_KContext ctx)
 
     l_pg_still_open(L, c);
     if (status == LUA_YIELD)
-        PQconsumeInput(c->pg);
+        pg_consume(c);
     n = PQnotifies(c->pg);
     if (n) {
         char channel[64 * 4];

@@ -177,7 +177,7 @@ static int l_pipe_k(lua_State *L, int status, lua_KContext ctx)
 
     l_pg_still_open(L, c);
     if (status == LUA_YIELD)
-        PQconsumeInput(c->pg);
+        pg_consume(c);
     l_read_results(L, c, p);
     if (p->copy) {
         pg_kill(c, "a COPY was sent in a pipeline");

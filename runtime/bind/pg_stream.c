@@ -195,7 +195,7 @@ static int l_next_k(lua_State *L, int status, lua_KContext ctx)     /* stack: st
         return l_raisef(L, "pg", "closed", "db:rows: the connection was closed by another task during this call");
     }
     if (status == LUA_YIELD)
-        PQconsumeInput(c->pg);          /* an error shows up again in PQgetResult, after the server's last words */
+        pg_consume(c);          /* an error shows up again in PQgetResult, after the server's last words */
     int unsent = PQflush(c->pg);
     while (!PQisBusy(c->pg)) {
         PGresult *res = PQgetResult(c->pg);

@@ -1,9 +1,9 @@
 /* proc.c - garun.core.proc: child processes.
  *
  * Owns each child until it has been reaped. Closing a handle ends its child (unless it was detached) with SIGTERM and,
- * after the grace, SIGKILL; whoever closes does not wait for that. When garun itself ends, children that are still there
- * get a last short while and then SIGKILL: none is left behind. The Lua half is runtime/lua/garun/proc.lua, which checks
- * the options; refuses to run a shell. */
+ * after the grace, SIGKILL; whoever closes does not wait for that. When garun itself ends, children that are still
+ * there get a last short while and then SIGKILL: none is left behind. The Lua half is runtime/lua/garun/proc.lua,
+ * which checks the options; refuses to run a shell. */
 #include "bind/proc.h"
 
 #include <errno.h>
@@ -22,6 +22,7 @@
 
 #define TYPE          "garun.process"
 #define LAST_WHILE_MS 2000      /* what children get between SIGTERM and SIGKILL when garun ends */
+#define REAP_MS       100       /* to see a killed one gone; past that it is stuck in the kernel and init's to reap */
 
 struct box {                    /* the userdata */
     struct proc *p;
@@ -395,8 +396,8 @@ static int l_kill(lua_State *L)
     struct proc *p = l_proc(L, "process:kill");
     int signum = lua_isinteger(L, 2) ? (int)lua_tointeger(L, 2) : signal_number(luaL_optstring(L, 2, "TERM"));
     if (signum < 0 || signum >= NSIG)
-        return l_raisef(L, "usage", "argument", "process:kill: unknown signal '%s'; write TERM, KILL, INT ... or a number",
-                        lua_tostring(L, 2));
+        return l_raisef(L, "usage", "argument",
+                        "process:kill: unknown signal '%s'; write TERM, KILL, INT ... or a number", lua_tostring(L, 2));
     int errnum = send_signal(p, signum);
     if (errnum && errnum != ESRCH) {
         struct err e;
@@ -451,8 +452,8 @@ static int l_tostring(lua_State *L)
     return 1;
 }
 
-/* The Lua state is closed, the loop will not run again: SIGTERM was sent when the handles were closed. Signals and waits
- * go straight to the kernel here, and this is the one place that blocks. */
+/* The Lua state is closed, the loop will not run again: SIGTERM was sent when the handles were closed. Signals and
+ * waits go straight to the kernel here, and this is the one place that blocks. */
 static int l_children_gc(lua_State *L)
 {
     struct children *c = lua_touserdata(L, 1);
@@ -468,7 +469,7 @@ static int l_children_gc(lua_State *L)
                 send_signal(p, SIGKILL);
             left = left || !p->exited;
         }
-        if (!left || waited >= LAST_WHILE_MS)
+        if (!left || waited >= LAST_WHILE_MS + REAP_MS)
             break;
         nanosleep(&nap, NULL);
     }

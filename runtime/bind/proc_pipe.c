@@ -184,7 +184,8 @@ static int l_rest_k(lua_State *L, int status, lua_KContext ctx)
 
 /* rest(number, seconds) -> what was collected, whether it was too much
  *
- * Waits for the pipe's end, but not longer than that: a grandchild that went into the background keeps the pipe open. */
+ * Waits for the pipe's end, but not longer than that: a grandchild that went into the background keeps the pipe
+ * open. */
 static int l_rest(lua_State *L)
 {
     struct proc *p = l_proc(L, "process:rest");

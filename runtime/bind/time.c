@@ -1,7 +1,7 @@
 /* time.c - garun.core.time: clocks, day numbers and time zones for runtime/lua/garun/time.lua.
  *
- * Owns the zones that were used so far, one userdata each, in a table that the functions share as upvalue; zone files are
- * read once, on the spot (they have 1-3 KiB). Refuses to set TZ or call tzset. */
+ * Owns the zones that were used so far, one userdata each, in a table that the functions share as upvalue; zone files
+ * are read once, on the spot (they have 1-3 KiB). Refuses to set TZ or call tzset. */
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,7 +61,7 @@ static void l_add_zones(lua_State *L, const char *dir, const char *prefix, lua_I
             char magic[4] = "";
             FILE *f = fopen(path, "rbe");
             if (f && fread(magic, 1, 4, f) == 4 && memcmp(magic, "TZif", 4) == 0) {
-                lua_pushstring(L, name);     /* lack of memory here would leak d and f: the process is at its end then */
+                lua_pushstring(L, name);     /* without memory this leaks d and f; the process is at its end then */
                 lua_rawseti(L, -2, ++*n);
             }
             if (f)

@@ -1,5 +1,5 @@
-/* civil.c - see civil.h. The two conversions are Howard Hinnant's ("chrono-Compatible Low-Level Date Algorithms"): years
- * begin in March, so that the leap day is the last one, in eras of 400 years = 146097 days. */
+/* civil.c - see civil.h. The two conversions are Howard Hinnant's ("chrono-Compatible Low-Level Date Algorithms"):
+ * years begin in March, so that the leap day is the last one, in eras of 400 years = 146097 days. */
 #include "clock/civil.h"
 
 bool civil_is_leap(int year)
@@ -15,7 +15,8 @@ int civil_month_days(int year, int month)
 
 bool civil_valid(int year, int month, int day)
 {
-    return year >= -9999 && year <= 9999 && month >= 1 && month <= 12 && day >= 1 && day <= civil_month_days(year, month);
+    return year >= -9999 && year <= 9999 && month >= 1 && month <= 12 && day >= 1 &&
+           day <= civil_month_days(year, month);
 }
 
 int64_t civil_days(int year, int month, int day)

@@ -1,4 +1,5 @@
-/* civil.h - the proleptic Gregorian calendar as day numbers; day 0 is 1970-01-01. Pure arithmetic, years -9999 .. 9999. */
+/* civil.h - the proleptic Gregorian calendar as day numbers; day 0 is 1970-01-01. Pure arithmetic, years
+ * -9999 to 9999. */
 #ifndef GARUN_CIVIL_H
 #define GARUN_CIVIL_H
 

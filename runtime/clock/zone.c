@@ -220,8 +220,8 @@ static struct header read_header(const unsigned char *p)
 
 static uint64_t body_size(const struct header *h, unsigned time_size)
 {
-    return (uint64_t)h->time * (time_size + 1) + (uint64_t)h->type * 6 + h->chars + (uint64_t)h->leap * (time_size + 4) +
-           h->isstd + h->isut;
+    return (uint64_t)h->time * (time_size + 1) + (uint64_t)h->type * 6 + h->chars +
+           (uint64_t)h->leap * (time_size + 4) + h->isstd + h->isut;
 }
 
 static struct zone *damaged(struct zone *z, struct err *e, const char *name, const char *what)
@@ -334,8 +334,8 @@ struct zone *zone_load(const char *dir, const char *name, struct err *e)
     int fd = len > 0 && (size_t)len < sizeof path ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
     if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         if (stat(dir, &st) != 0) {
-            err_set(e, "time", "tzdata", "time zone %.64s: there are no time zones on this machine (%s is missing)", name,
-                    dir);
+            err_set(e, "time", "tzdata", "time zone %.64s: there are no time zones on this machine (%s is missing)",
+                    name, dir);
             snprintf(e->hint, sizeof e->hint, "install the package tzdata (apt-get install tzdata)");
         } else {
             err_set(e, "time", "unknown", "unknown time zone '%.64s'", name);

@@ -24,12 +24,12 @@ struct zone_local {
 
 enum zone_fit {
     ZONE_UNIQUE,
-    ZONE_GAP,                 /* the clock is set forward over this local time: the instant is the first one after the gap */
+    ZONE_GAP,                 /* the clock is set forward over it: the instant is the first one after the gap */
     ZONE_OVERLAP,             /* the clock shows it twice: the instant is the first of the two */
 };
 
-/* The zone of that name under dir (ZONE_DIR). The caller frees it. NULL and *e on failure; e->code is "unknown" when there
- * is no such zone, "tzdata" when there are no zones at all. "UTC" needs no file. */
+/* The zone of that name under dir (ZONE_DIR). The caller frees it. NULL and *e on failure; e->code is "unknown" when
+ * there is no such zone, "tzdata" when there are no zones at all. "UTC" needs no file. */
 struct zone *zone_load(const char *dir, const char *name, struct err *e);
 
 /* The same from the bytes of a TZif file. name is for error texts. */

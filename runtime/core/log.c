@@ -1,8 +1,8 @@
 /* log.c - see log.h. Owns the process's log state: level, format, the registered secrets and two reused line buffers.
  *
- * Every text goes through three steps in this order: redact (on the bytes as they came, for escaping would hide a secret
- * that holds a quote), cut, escape. Refuses to open files, rotate or buffer: that is what the supervisor does with
- * standard error. */
+ * Every text goes through three steps in this order: redact (on the bytes as they came, for escaping would hide a
+ * secret that holds a quote), cut, escape. Refuses to open files, rotate or buffer: that is what the supervisor does
+ * with standard error. */
 #include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -74,14 +74,15 @@ bool log_configure(const char *level, const char *format, struct err *e)
     if (level && *level) {
         int found = log_level_find(level);
         if (found < 0)
-            return err_set(e, "log", "level", "GARUN_LOG_LEVEL: unknown level '%.40s'; it is debug, info, warn or error",
-                           level);
+            return err_set(e, "log", "level",
+                           "GARUN_LOG_LEVEL: unknown level '%.40s'; it is debug, info, warn or error", level);
         new_level = (enum log_level)found;
     }
     if (format && *format) {
         new_json = strcmp(format, "json") == 0;
         if (!new_json && strcmp(format, "logfmt") != 0)
-            return err_set(e, "log", "format", "GARUN_LOG_FORMAT: unknown format '%.40s'; it is logfmt or json", format);
+            return err_set(e, "log", "format", "GARUN_LOG_FORMAT: unknown format '%.40s'; it is logfmt or json",
+                           format);
     }
     state.level = new_level;
     state.json = new_json;
@@ -235,8 +236,8 @@ static size_t utf8_decode(const unsigned char *s, size_t len, uint32_t *cp)
 static bool is_hostile(uint32_t c)
 {
     return c < 0x20 || (c >= 0x7f && c <= 0x9f) || c == 0xad || c == 0x61c || (c >= 0x200b && c <= 0x200f) ||
-           (c >= 0x2028 && c <= 0x202e) || (c >= 0x2060 && c <= 0x2069) || c == 0xfeff || (c >= 0xfff9 && c <= 0xfffb) ||
-           (c >= 0xe0000 && c <= 0xe007f);
+           (c >= 0x2028 && c <= 0x202e) || (c >= 0x2060 && c <= 0x2069) || c == 0xfeff ||
+           (c >= 0xfff9 && c <= 0xfffb) || (c >= 0xe0000 && c <= 0xe007f);
 }
 
 static bool put_code(struct buf *out, uint32_t c, enum style style)
@@ -307,7 +308,7 @@ static bool clean(const char *text, size_t len, bool *changed)
     if (!log_redact(&state.clean, text, len))
         return false;
     *changed = state.clean.len != len || memcmp(state.clean.data ? state.clean.data : "", text, len) != 0;
-    if (state.clean.len <= VALUE_MAX)
+    if (state.clean.len <= VALUE_MAX || !state.clean.data)
         return true;
     size_t cut = VALUE_MAX;
     while (cut > VALUE_MAX - 4 && ((unsigned char)state.clean.data[cut] & 0xc0) == 0x80)
@@ -368,8 +369,9 @@ static bool put_head(enum log_level level)
     char text[96];
     if (clock_gettime(CLOCK_REALTIME, &now) != 0 || !gmtime_r(&now.tv_sec, &tm))
         return false;
-    int n = snprintf(text, sizeof text, state.json ? "{\"time\":\"%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ\",\"level\":\"%s\""
-                                                   : "time=%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ level=%s",
+    int n = snprintf(text, sizeof text,
+                     state.json ? "{\"time\":\"%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ\",\"level\":\"%s\""
+                                : "time=%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ level=%s",
                      tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
                      now.tv_nsec / 1000000, level_names[level]);
     return buf_put(&state.line, text, (size_t)n) && buf_put(&state.line, state.json ? ",\"msg\":" : " msg=",

@@ -233,6 +233,8 @@ static enum cell_status put_numeric(struct cell *c, const struct plan_column *co
     if (!number_read(v->p, v->len, &number))
         return misfit(c, col, "number", v, "is not a number");
     if (col->a == 0) {
+        if (!number_unbounded(&number) && number.n == 0)
+            return put_bytes(out, "0", 1);
         if (!number_unbounded(&number))
             return misfit(c, col, "number", v, "is beyond what numeric can hold");
         return put_bytes(out, v->p, v->len);

@@ -196,7 +196,7 @@ char *number_fit(const struct number *v, int precision, int scale, char *to)
 bool number_unbounded(const struct number *v)
 {
     if (v->n == 0)
-        return v->npart <= 16383;
+        return v->simple && v->npart <= 16383;
     int64_t power = v->point - ((int64_t)v->nwhole - v->lead);
     return v->point <= 131072 && (int64_t)v->npart - power <= 16383;
 }

@@ -36,7 +36,8 @@ bool number_whole(const struct number *v, int64_t min, int64_t max, int64_t *out
  * scale -1000 .. 1000; at most NUMBER_TEXT bytes. */
 char *number_fit(const struct number *v, int precision, int scale, char *to);
 
-/* True when numeric without a precision can hold it: 131072 digits before the point, 16383 behind it. */
+/* True when numeric without a precision takes the text as it is: 131072 digits before the point, 16383 behind it. It
+ * refuses a zero with a great exponent, too; the caller writes "0" for those. */
 bool number_unbounded(const struct number *v);
 
 /* Writes an integer; at most 20 bytes. */

@@ -139,8 +139,10 @@ bool when_instant(const uint8_t *text, size_t len, int64_t *micros)
                     return false;
             }
         }
-        /* second 60 is a leap second, which PostgreSQL counts into the next minute */
-        if (hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 60)
+        /* second 60 is a leap second, hour 24 the day's end: both are the next minute's start, as for PostgreSQL */
+        if (hour == 24 && (minute || second || part))
+            return false;
+        if (hour < 0 || hour > 24 || minute < 0 || minute > 59 || second < 0 || second > 60)
             return false;
         if (!read_zone(text + i, len - i, &zone))
             return false;

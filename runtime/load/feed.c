@@ -21,7 +21,8 @@ static bool take_slot(struct lane *lane)
         if (lane->in[i].busy)
             continue;
         lane->slot = i;
-        memcpy(peer_in(lane->peer, (unsigned)i), lane->carry.data, lane->carry.len);
+        if (lane->carry.len)
+            memcpy(peer_in(lane->peer, (unsigned)i), lane->carry.data, lane->carry.len);
         lane->fill = lane->carry.len;
         lane->end = 0;              /* the carry was scanned before: no record end is in it */
         lane->carry.len = 0;

@@ -87,7 +87,12 @@ bool loop_free(struct garun *g)
 {
     bool idle;
 
-    /* What still lives here belongs to objects whose __gc has run; a work on a thread may not be waited for. */
+    /* Objects whose __gc has run may still wait for libuv's word: a killed child for its end. A moment is enough. */
+    for (int i = 0; i < 100 && uv_loop_alive(&g->loop->uv); i++) {
+        if (i > 0)
+            usleep(1000);
+        uv_run(&g->loop->uv, UV_RUN_NOWAIT);
+    }
     uv_walk(&g->loop->uv, close_handle, NULL);
     uv_run(&g->loop->uv, UV_RUN_NOWAIT);
     idle = g->loop->works == 0;

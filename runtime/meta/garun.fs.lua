@@ -66,8 +66,8 @@ function File:unchanged() end
 ---@return garun.fs.File self
 function File:persist(path) end
 
---- Closes the file; a temporary one is removed. Closing twice is allowed; `local f <close>` does it too. Raises when the
---- system could not write what it had accepted.
+--- Closes the file; a temporary one is removed. Closing twice is allowed; `local f <close>` does it too. Raises when
+--- the system could not write what it had accepted.
 function File:close() end
 
 ---@class garun.fs.OpenOptions
@@ -143,8 +143,8 @@ function fs.lines(source, opts) end
 function fs.read(path, opts) end
 
 ---@class garun.fs.WriteOptions
----@field atomic? boolean true (default): by a temporary file beside it, fsync and rename: readers, and a power cut, find
----                       the old bytes or the new ones; false: in place
+---@field atomic? boolean true (default): by a temporary file and rename: readers find the old bytes or the new ones,
+---                       after a power cut too; false: in place
 ---@field sync? boolean wait until it is on the disk; default true when atomic, else false
 ---@field mode? string|integer permissions; default those of the file that is replaced, else "0666" less the umask
 
@@ -220,7 +220,7 @@ function fs.glob(pattern) end
 function fs.mkdir(path, opts) end
 
 ---@class garun.fs.RemoveOptions
----@field recursive? boolean true: a directory goes with all that is in it; symbolic links are not followed; default false
+---@field recursive? boolean true: a directory with all that is in it, symbolic links are not followed; default false
 ---@field missing_ok? boolean true: nothing there is no error; default false
 
 --- Removes a file or an empty directory.

@@ -46,8 +46,8 @@ function gzip.decompress(data, opts) end
 ---@field level? integer 0 (stored) to 9 (smallest), default 6
 ---@field format? "gzip"|"zlib"|"raw" default "gzip"
 
---- A sink that compresses into another one. Finishing it finishes the other. The header has no name and no time: the same
---- bytes give the same file.
+--- A sink that compresses into another one. Finishing it finishes the other. The header has no name and no time: the
+--- same bytes give the same file.
 ---@param sink garun.Sink
 ---@param opts? garun.gzip.WriterOptions
 ---@return garun.Sink

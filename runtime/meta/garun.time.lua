@@ -6,9 +6,9 @@
 ---     local from <const>, to <const> = time.day_bounds("2024-03-31", "Europe/Berlin")     -- 23 hours
 ---
 --- A date is text like "2024-01-31" (years 1 to 9999), an instant is seconds since 1970-01-01 UTC (a float carries
---- microseconds for today's dates), micros are the same as an integer of microseconds, exact. A zone is an IANA name, "UTC"
---- when left out; zones come from the package tzdata (or $TZDIR). Raises kind "time" for what is no date, time or zone;
---- an unknown zone comes with a suggestion.
+--- microseconds for today's dates), micros are the same as an integer of microseconds, exact. A zone is an IANA name,
+--- "UTC" when left out; zones come from the package tzdata (or $TZDIR). Raises kind "time" for what is no date, time
+--- or zone; an unknown zone comes with a suggestion.
 
 local time = {}
 

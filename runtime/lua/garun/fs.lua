@@ -1,8 +1,8 @@
 -- garun.fs: files, directories, temporary files and locks.
 --
 -- garun.core.fs has the system calls; this file has the names that scripts use, the options and what is better said in
--- Lua: paths, sources and sinks. A source is a function that returns the next chunk and nil at the end, a sink a function
--- that takes a chunk and, called with nil, finishes.
+-- Lua: paths, sources and sinks. A source is a function that returns the next chunk and nil at the end, a sink a
+-- function that takes a chunk and, called with nil, finishes.
 
 local core <const> = require "garun.core.fs"
 local tasks <const> = require "garun.core.task"
@@ -91,8 +91,8 @@ function fs.mkdir(path, opts)
   local mode <const> = permissions("fs.mkdir", opts.mode)
   if not opts.parents then
     if not core.mkdir(path, mode) then
-      error(errors.new { kind = "fs", code = "EEXIST", message = "fs.mkdir: " .. path .. ": the directory exists already",
-                         hint = "pass { parents = true } when that is fine" }, 2)
+      error(errors.new { kind = "fs", code = "EEXIST", hint = "pass { parents = true } when that is fine",
+                         message = "fs.mkdir: " .. path .. ": the directory exists already" }, 2)
     end
     return path
   end
@@ -172,8 +172,8 @@ function fs.source(path, opts)
 end
 
 -- With atomic (the default) the bytes go to a temporary file beside path, which takes its place when the sink finishes;
--- until then, and for ever when it never does, path is what it was. The file is the fourth value, as of fs.source, so that
--- gzip.writer(fs.sink(path)) works.
+-- until then, and for ever when it never does, path is what it was. The file is the fourth value, as of fs.source, so
+-- that gzip.writer(fs.sink(path)) works.
 function fs.sink(path, opts)
   opts = options("fs.sink", opts, { "atomic", "mode" })
   local mode = permissions("fs.sink", opts.mode)

@@ -21,8 +21,12 @@ local reader_options <const> = { "format", "max_bytes", "max_ratio", "name" }
 local function new_inflater(fn, opts, max_bytes)
   opts = errors.check_options(fn, opts, reader_options)
   local max <const>, ratio <const> = opts.max_bytes or max_bytes, opts.max_ratio
-  if max ~= nil and (math.type(max) ~= "integer" or max < 1) then misuse("%s: max_bytes is a number of bytes from 1", fn) end
-  if ratio ~= nil and (type(ratio) ~= "number" or not (ratio >= 1)) then misuse("%s: max_ratio is a number from 1", fn) end
+  if max ~= nil and (math.type(max) ~= "integer" or max < 1) then
+    misuse("%s: max_bytes is a number of bytes from 1", fn)
+  end
+  if ratio ~= nil and (type(ratio) ~= "number" or not (ratio >= 1)) then
+    misuse("%s: max_ratio is a number from 1", fn)
+  end
   return core.inflater(opts.format, max, ratio, opts.name)
 end
 
@@ -31,7 +35,9 @@ function gzip.is(chunk)
 end
 
 function gzip.reader(source, opts)
-  if type(source) == "string" then misuse("gzip.reader: takes a source (fs.source(path)); for a string use gzip.decompress") end
+  if type(source) ~= "function" then
+    misuse("gzip.reader: takes a source (fs.source(path)), not a %s; for a string use gzip.decompress", type(source))
+  end
   local inflater <const> = new_inflater("gzip.reader", opts)
   local state = "reading"
   return function()
@@ -66,7 +72,9 @@ local writer_options <const> = { "level", "format" }
 
 local function new_deflater(fn, opts)
   opts = errors.check_options(fn, opts, writer_options)
-  if opts.level ~= nil and math.type(opts.level) ~= "integer" then misuse("%s: level is a whole number from 0 to 9", fn) end
+  if opts.level ~= nil and math.type(opts.level) ~= "integer" then
+    misuse("%s: level is a whole number from 0 to 9", fn)
+  end
   return core.deflater(opts.format, opts.level)
 end
 

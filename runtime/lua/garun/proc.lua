@@ -25,7 +25,9 @@ end
 
 -- Splits { "prog", "arg", ..., option = } into the array of arguments and the checked options.
 local function split(fn, spec, names)
-  if type(spec) ~= "table" then misuse("%s: takes a table like { \"ls\", \"-l\", cwd = \"/\" }, not a %s", fn, type(spec)) end
+  if type(spec) ~= "table" then
+    misuse("%s: takes a table like { \"ls\", \"-l\", cwd = \"/\" }, not a %s", fn, type(spec))
+  end
   local argv <const>, opts <const> = {}, {}
   for k, v in pairs(spec) do
     if math.type(k) ~= "integer" then opts[k] = v end

@@ -202,7 +202,8 @@ local function clock_seconds(fn, text)
   end
   h, m, s = tonumber(h), tonumber(m), tonumber(s)
   if not (h and m and s and fraction) or h > 23 or m > 59 or s > 59 then
-    fail(3, "time", "time.%s: '%s' is no time of day; times look like 06:30 or 06:30:15.250", fn, tostring(text):sub(1, 40))
+    fail(3, "time", "time.%s: '%s' is no time of day; times look like 06:30 or 06:30:15.250", fn,
+      tostring(text):sub(1, 40))
   end
   return h * 3600 + m * 60 + s, fraction == "" and 0 or tonumber(fraction) * 10 ^ (6 - #fraction) // 1 | 0
 end

@@ -242,15 +242,17 @@ function M.connect(what)
   local options <const> = gather(what)
   local timeout <const> = check(options, "connect_timeout", "seconds") or DEFAULT_CONNECT_TIMEOUT
   if options.password then log.secret(tostring(options.password)) end
+  check(options, "timeout", "seconds")
+  for _, name in ipairs { "nulls", "numbers", "prepare" } do check(options, name, "boolean") end
   local list <const> = endpoints(options)
   local failed
   for i, at in ipairs(list) do
     local ok <const>, db = pcall(open, options, at, timeout)
     if ok then
       local sql <const> = setup_sql(options, db:server_version())
-      M.set_up(db, sql, timeout)
       db:defaults { timeout = options.timeout, nulls = options.nulls, numbers = options.numbers,
         prepare = options.prepare }
+      M.set_up(db, sql, timeout)
       M.sessions[db] = { sql = sql, timeout = timeout }
       return db
     end
