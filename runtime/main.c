@@ -2,6 +2,7 @@
  * into an exit code.
  *
  * The command line itself is read in runtime/lua/garun/main.lua. Owns struct garun and its Lua state. */
+#include <fcntl.h>
 #include <lauxlib.h>
 #include <lualib.h>
 #include <stdio.h>
@@ -96,6 +97,18 @@ static int l_finish(lua_State *L)
     return 1;
 }
 
+/* Descriptors 0 to 2 that the caller closed would be given to sockets and files, which print() would then write to. */
+static void fill_standard_descriptors(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= 2);
+    if (fd > 2)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
     struct garun g = { .self = "/proc/self/exe" };
@@ -104,6 +117,7 @@ int main(int argc, char **argv)
     int code = EXIT_CANNOT_START;
 
     (void)argc;
+    fill_standard_descriptors();
     prctl(PR_SET_DUMPABLE, getenv("GARUN_DEBUG") != NULL, 0, 0, 0);   /* core dumps would hold passwords */
     g.L = luaL_newstate();
     if (!g.L || !loop_init(&g, &e)) {
@@ -132,6 +146,7 @@ int main(int argc, char **argv)
     }
     fflush(stdout);
     lua_close(g.L);
+    log_free();
     if (!loop_free(&g))
         _exit(code);
     return code;

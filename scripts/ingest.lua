@@ -46,11 +46,12 @@ for kind in (opts.types or "events"):gmatch("[^,]+") do
 end
 
 local function group(n)
-  local s, k = tostring(n), 0
+  local digits = tostring(n)
+  local more
   repeat
-    s, k = s:gsub("^(-?%d+)(%d%d%d)", "%1,%2")
-  until k == 0
-  return s
+    digits, more = digits:gsub("^(-?%d+)(%d%d%d)", "%1,%2")
+  until more == 0
+  return digits
 end
 
 -- The line on the terminal while it runs: rows, MB/s of the sources as text, time left.

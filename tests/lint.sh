@@ -116,14 +116,14 @@ lint_tree() {
                 ;;
         esac
     done <"$work/files"
-    # 120 columns (characters, not bytes), no tabs, no blanks at line ends.
+    # 128 columns (characters, not bytes; tests may hold long data), no tabs, no blanks at line ends.
     grep -E '\.(c|h|cc|lua|sh|py|sql)$' "$work/files" | xargs /usr/bin/python3 -c '
 import sys
 bad = 0
 for name in sys.argv[1:]:
     for number, line in enumerate(open(name, encoding="utf-8", newline="\n"), 1):
         line = line.rstrip("\n")
-        for wrong, what in ((len(line) > 120 and not name.endswith(".sql"), "longer than 120 columns"),
+        for wrong, what in ((len(line) > 128 and not name.endswith(".sql") and not name.startswith("tests/lua/"), "longer than 128 columns"),
                             ("\t" in line, "a tab"), (line != line.rstrip(), "blanks at the end")):
             if wrong:
                 print(f"{name}:{number}: {what}")

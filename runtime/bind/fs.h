@@ -13,7 +13,8 @@ const char *l_fs_path(lua_State *L, int arg, const char *fn);
 int l_fs_raise(lua_State *L, const char *fn, const char *path, int errnum) __attribute__((noreturn));
 
 /* Removes a file, or a directory with all that is in it, without following symbolic links. 0, or an errno value; then
- * *at (when not NULL) is the malloc'ed path that could not be removed, or NULL. Blocks: for threads and for clean-up. */
+ * *at (when not NULL) is the malloc'ed path that could not be removed, or NULL. Blocks: for threads and for
+ * clean-up. */
 int fs_remove_tree(const char *path, char **at);
 
 /* fsync of the directory that holds path, so that a rename survives a power cut. 0 or an errno value. Blocks. */

@@ -4,11 +4,11 @@
  * libuv's threads, for a cold disk may take its time and epoll takes no files. Pipes, sockets and terminals wait for
  * readiness on the loop. Devices without poll (/dev/zero) are read on a thread too.
  *
- * Owns its descriptor. The userdata points to a struct file that it shares with the reads and writes on threads:
+ * Owns its descriptor. The userdata points to a struct fs_file that it shares with the reads and writes on threads:
  * after a cancellation they go on for a moment, so the descriptor is closed when the handle is closed and the last of
  * them has ended; a number that is reused too early would send one file's bytes into another. The position is the
- * handle's own and moves only when the result has reached the script. Refuses two operations at a time on one handle. Opening is
- * in fs_open.c. */
+ * handle's own and moves only when the result has reached the script. Refuses two operations at a time on one handle.
+ * Opening is in fs_open.c. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -30,9 +30,9 @@
 
 enum op { OP_READ, OP_WRITE, OP_SYNC, OP_PERSIST };
 
-struct io {
+struct fs_io {
     struct work  work;
-    struct file *f;
+    struct fs_file *f;
     enum op      op;
     off_t        at;
     size_t       n, got;
@@ -44,7 +44,7 @@ struct io {
 
 /* ---- lifetime ---- */
 
-static void file_unref(struct file *f)
+static void file_unref(struct fs_file *f)
 {
     if (--f->refs)
         return;
@@ -56,7 +56,7 @@ static void file_unref(struct file *f)
 }
 
 /* 0 or the errno of close(2), which tells of lost writes on network file systems. */
-static int file_close(struct file *f)
+static int file_close(struct fs_file *f)
 {
     int errnum = 0;
     if (f->closed)
@@ -78,9 +78,9 @@ static int file_close(struct file *f)
     return errnum;
 }
 
-static struct file *l_file(lua_State *L, int arg, const char *fn)
+static struct fs_file *l_file(lua_State *L, int arg, const char *fn)
 {
-    struct file *f = ((struct box *)luaL_checkudata(L, arg, FS_FILE))->f;
+    struct fs_file *f = ((struct fs_box *)luaL_checkudata(L, arg, FS_FILE))->f;
     if (!f || f->closed)
         l_raisef(L, "fs", "closed", "%s: the file %s is closed", fn, f ? f->path : "");
     return f;
@@ -90,8 +90,8 @@ static struct file *l_file(lua_State *L, int arg, const char *fn)
 
 static void io_dispose(struct work *w)
 {
-    struct io *io = (struct io *)w;
-    struct file *f = io->f;
+    struct fs_io *io = (struct fs_io *)w;
+    struct fs_file *f = io->f;
     f->busy = false;
     if (f->closed && f->fd >= 0) {
         close(f->fd);
@@ -103,9 +103,9 @@ static void io_dispose(struct work *w)
     free(io);
 }
 
-static void io_read(struct io *io)
+static void io_read(struct fs_io *io)
 {
-    struct file *f = io->f;
+    struct fs_file *f = io->f;
     while (io->got < io->n) {
         char *to = io->bytes + io->got;
         size_t left = io->n - io->got;
@@ -125,9 +125,9 @@ static void io_read(struct io *io)
         posix_fadvise(f->fd, io->at + (off_t)io->got, AHEAD, POSIX_FADV_WILLNEED);
 }
 
-static void io_write(struct io *io)
+static void io_write(struct fs_io *io)
 {
-    struct file *f = io->f;
+    struct fs_file *f = io->f;
     while (io->got < io->n) {
         const char *from = io->bytes + io->got;
         size_t left = io->n - io->got;
@@ -145,7 +145,7 @@ static void io_write(struct io *io)
 
 static void io_run(struct work *w)
 {
-    struct io *io = (struct io *)w;
+    struct fs_io *io = (struct fs_io *)w;
     switch (io->op) {
     case OP_READ:
         io_read(io);
@@ -166,23 +166,23 @@ static void io_run(struct work *w)
     }
 }
 
-static void io_forget(struct file *f)
+static void io_forget(struct fs_file *f)
 {
-    struct io *io = f->finished;
+    struct fs_io *io = f->finished;
     f->finished = NULL;
     if (io)
         work_release(&io->work);
 }
 
-static struct io *l_io_new(lua_State *L, struct file *f, enum op op, const char *fn, size_t room)
+static struct fs_io *l_io_new(lua_State *L, struct fs_file *f, enum op op, const char *fn, size_t room)
 {
     io_forget(f);
     if (f->busy)
         l_raisef(L, "fs", "busy", "%s: another operation on %s has not ended yet", fn, f->path);
-    struct io *io = calloc(1, sizeof *io);
-    if (io && room)
-        io->bytes = malloc(room);
-    if (!io || (room && !io->bytes)) {
+    struct fs_io *io = calloc(1, sizeof *io);
+    if (io)
+        io->bytes = malloc(room + 1);
+    if (!io || !io->bytes) {
         free(io);
         l_fs_raise(L, fn, f->path, ENOMEM);
     }
@@ -197,9 +197,9 @@ static struct io *l_io_new(lua_State *L, struct file *f, enum op op, const char 
 }
 
 /* Takes the outcome, releases the io and raises when it failed or the handle was closed meanwhile. Returns the file. */
-static struct file *l_io_end(lua_State *L, struct io *io, const char *fn)
+static struct fs_file *l_io_end(lua_State *L, struct fs_io *io, const char *fn)
 {
-    struct file *f = io->f;      /* the userdata is on the stack and keeps it */
+    struct fs_file *f = io->f;      /* the userdata is on the stack and keeps it */
     int errnum = io->errnum;
     work_release(&io->work);
     if (f->closed)
@@ -220,7 +220,7 @@ static bool is_ready(int fd, short events)
 
 /* Parks until the descriptor is ready; use as `return`. A device that epoll refuses becomes KIND_BLOCKING: then this
  * returns -1 and the caller goes the other way. */
-static int l_polled_wait(lua_State *L, struct file *f, int events, const char *fn, lua_KFunction k)
+static int l_polled_wait(lua_State *L, struct fs_file *f, int events, const char *fn, lua_KFunction k)
 {
     if (!f->watch) {
         struct err e;
@@ -244,7 +244,7 @@ static int l_polled_wait(lua_State *L, struct file *f, int events, const char *f
 
 static int l_read_work_k(lua_State *L, int status, lua_KContext ctx)
 {
-    struct io *io = (struct io *)ctx;
+    struct fs_io *io = (struct fs_io *)ctx;
     (void)status;
     if (io->got && !io->f->closed) {
         io->f->at += (off_t)io->got;
@@ -252,7 +252,7 @@ static int l_read_work_k(lua_State *L, int status, lua_KContext ctx)
         if (io->f->inherited && io->f->kind == KIND_REGULAR)
             lseek(io->f->fd, io->f->at, SEEK_SET);
         /* An error behind bytes that came comes up again at the next read. */
-        struct file *f = io->f;
+        struct fs_file *f = io->f;
         f->finished = io;
         lua_pushlstring(L, io->bytes, io->got);
         io_forget(f);
@@ -263,7 +263,7 @@ static int l_read_work_k(lua_State *L, int status, lua_KContext ctx)
     return 1;
 }
 
-static int l_read_work(lua_State *L, struct file *f, size_t n)
+static int l_read_work(lua_State *L, struct fs_file *f, size_t n)
 {
     struct stat st;
     l_wait_check(L, "file:read");
@@ -272,20 +272,20 @@ static int l_read_work(lua_State *L, struct file *f, size_t n)
         if ((off_t)n > left)
             n = left ? (size_t)left : 1;
     }
-    struct io *io = l_io_new(L, f, OP_READ, "file:read", n);
+    struct fs_io *io = l_io_new(L, f, OP_READ, "file:read", n);
     io->n = n;
     return wait_work(L, &io->work, "file:read", l_read_work_k, (lua_KContext)io);
 }
 
-static int l_read_polled(lua_State *L, struct file *f);
+static int l_read_polled(lua_State *L, struct fs_file *f);
 
 static int l_read_polled_k(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status;
-    return l_read_polled(L, (struct file *)ctx);
+    return l_read_polled(L, (struct fs_file *)ctx);
 }
 
-static int l_read_polled(lua_State *L, struct file *f)
+static int l_read_polled(lua_State *L, struct fs_file *f)
 {
     for (;;) {
         if (f->closed)
@@ -314,7 +314,7 @@ static int l_read_polled(lua_State *L, struct file *f)
     }
 }
 
-static int l_read(lua_State *L, struct file *f, lua_Integer n)
+static int l_read(lua_State *L, struct fs_file *f, lua_Integer n)
 {
     if (!f->readable)
         return l_raisef(L, "fs", "EBADF", "file:read: %s is open for writing only", f->path);
@@ -334,7 +334,7 @@ static lua_Integer l_size_arg(lua_State *L, int arg, const char *fn)
 
 static int l_file_read(lua_State *L)
 {
-    struct file *f = l_file(L, 1, "file:read");
+    struct fs_file *f = l_file(L, 1, "file:read");
     lua_Integer n = l_size_arg(L, 2, "file:read");
     lua_settop(L, 1);
     return l_read(L, f, n);
@@ -362,7 +362,7 @@ static int l_file_chunks(lua_State *L)
 
 static int l_write_work_k(lua_State *L, int status, lua_KContext ctx)
 {
-    struct io *io = (struct io *)ctx;
+    struct fs_io *io = (struct fs_io *)ctx;
     (void)status;
     io->f->at += (off_t)io->got;
     if (!io->f->closed && fstat(io->f->fd, &io->f->was) != 0)     /* our own writes are no surprise */
@@ -372,24 +372,24 @@ static int l_write_work_k(lua_State *L, int status, lua_KContext ctx)
     return 1;
 }
 
-static int l_write_work(lua_State *L, struct file *f, const char *bytes, size_t n)
+static int l_write_work(lua_State *L, struct fs_file *f, const char *bytes, size_t n)
 {
     l_wait_check(L, "file:write");
-    struct io *io = l_io_new(L, f, OP_WRITE, "file:write", n);
+    struct fs_io *io = l_io_new(L, f, OP_WRITE, "file:write", n);
     memcpy(io->bytes, bytes, n);
     io->n = n;
     return wait_work(L, &io->work, "file:write", l_write_work_k, (lua_KContext)io);
 }
 
-static int l_write_polled(lua_State *L, struct file *f);
+static int l_write_polled(lua_State *L, struct fs_file *f);
 
 static int l_write_polled_k(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status;
-    return l_write_polled(L, (struct file *)ctx);
+    return l_write_polled(L, (struct fs_file *)ctx);
 }
 
-static int l_write_polled(lua_State *L, struct file *f)
+static int l_write_polled(lua_State *L, struct fs_file *f)
 {
     size_t len;
     const char *bytes = lua_tolstring(L, 2, &len);
@@ -417,7 +417,7 @@ static int l_write_polled(lua_State *L, struct file *f)
 
 static int l_file_write(lua_State *L)
 {
-    struct file *f = l_file(L, 1, "file:write");
+    struct fs_file *f = l_file(L, 1, "file:write");
     size_t len;
     const char *bytes = luaL_checklstring(L, 2, &len);
     lua_settop(L, 2);
@@ -441,29 +441,29 @@ static int l_file_write(lua_State *L)
 static int l_sync_k(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status;
-    l_io_end(L, (struct io *)ctx, "file:sync");
+    l_io_end(L, (struct fs_io *)ctx, "file:sync");
     lua_settop(L, 1);
     return 1;
 }
 
 static int l_file_sync(lua_State *L)
 {
-    struct file *f = l_file(L, 1, "file:sync");
+    struct fs_file *f = l_file(L, 1, "file:sync");
     lua_settop(L, 1);
     if (f->kind != KIND_REGULAR)
         return 1;
     l_wait_check(L, "file:sync");
-    struct io *io = l_io_new(L, f, OP_SYNC, "file:sync", 0);
+    struct fs_io *io = l_io_new(L, f, OP_SYNC, "file:sync", 0);
     return wait_work(L, &io->work, "file:sync", l_sync_k, (lua_KContext)io);
 }
 
 static int l_persist_k(lua_State *L, int status, lua_KContext ctx)
 {
-    struct io *io = (struct io *)ctx;
+    struct fs_io *io = (struct fs_io *)ctx;
     (void)status;
     if (!io->errnum)
         io->f->temporary = false;
-    struct file *f = l_io_end(L, io, "file:persist");
+    struct fs_file *f = l_io_end(L, io, "file:persist");
     const char *name = lua_tostring(L, 2);
     char *path = name ? strdup(name) : NULL;
     if (path) {
@@ -476,13 +476,13 @@ static int l_persist_k(lua_State *L, int status, lua_KContext ctx)
 
 static int l_file_persist(lua_State *L)
 {
-    struct file *f = l_file(L, 1, "file:persist");
+    struct fs_file *f = l_file(L, 1, "file:persist");
     const char *path = l_fs_path(L, 2, "file:persist");
     lua_settop(L, 2);
     if (!f->temporary)
         return l_raisef(L, "usage", "argument", "file:persist: %s is not a temporary file", f->path);
     l_wait_check(L, "file:persist");
-    struct io *io = l_io_new(L, f, OP_PERSIST, "file:persist", 0);
+    struct fs_io *io = l_io_new(L, f, OP_PERSIST, "file:persist", 0);
     io->target = strdup(path);
     if (!io->target) {
         work_release(&io->work);
@@ -494,7 +494,7 @@ static int l_file_persist(lua_State *L)
 static int l_file_seek(lua_State *L)
 {
     static const char *const names[] = { "set", "cur", "end", NULL };
-    struct file *f = l_file(L, 1, "file:seek");
+    struct fs_file *f = l_file(L, 1, "file:seek");
     int whence = luaL_checkoption(L, 2, "cur", names);
     lua_Integer offset = luaL_optinteger(L, 3, 0), base = 0, to;
     struct stat st;
@@ -516,7 +516,7 @@ static int l_file_seek(lua_State *L)
 
 static int l_file_size(lua_State *L)
 {
-    struct file *f = l_file(L, 1, "file:size");
+    struct fs_file *f = l_file(L, 1, "file:size");
     struct stat st;
     if (fstat(f->fd, &st) != 0)
         return l_fs_raise(L, "file:size", f->path, errno);
@@ -526,7 +526,7 @@ static int l_file_size(lua_State *L)
 
 static int l_file_unchanged(lua_State *L)
 {
-    struct file *f = l_file(L, 1, "file:unchanged");
+    struct fs_file *f = l_file(L, 1, "file:unchanged");
     struct stat st;
     if (fstat(f->fd, &st) != 0)
         return l_fs_raise(L, "file:unchanged", f->path, errno);
@@ -546,7 +546,7 @@ static int l_file_unchanged(lua_State *L)
 
 static int l_file_close(lua_State *L)
 {
-    struct file *f = ((struct box *)luaL_checkudata(L, 1, FS_FILE))->f;
+    struct fs_file *f = ((struct fs_box *)luaL_checkudata(L, 1, FS_FILE))->f;
     int errnum = f ? file_close(f) : 0;
     if (errnum && f->writable)
         return l_fs_raise(L, "file:close", f->path, errnum);
@@ -555,7 +555,7 @@ static int l_file_close(lua_State *L)
 
 static int l_file_release(lua_State *L)     /* __close: says nothing, an error may be on its way already */
 {
-    struct file *f = ((struct box *)luaL_checkudata(L, 1, FS_FILE))->f;
+    struct fs_file *f = ((struct fs_box *)luaL_checkudata(L, 1, FS_FILE))->f;
     if (f)
         file_close(f);
     return 0;
@@ -563,8 +563,8 @@ static int l_file_release(lua_State *L)     /* __close: says nothing, an error m
 
 static int l_file_gc(lua_State *L)
 {
-    struct box *box = luaL_checkudata(L, 1, FS_FILE);
-    struct file *f = box->f;
+    struct fs_box *box = luaL_checkudata(L, 1, FS_FILE);
+    struct fs_file *f = box->f;
     box->f = NULL;
     if (f) {
         io_forget(f);
@@ -576,14 +576,14 @@ static int l_file_gc(lua_State *L)
 
 static int l_file_tostring(lua_State *L)
 {
-    struct file *f = ((struct box *)luaL_checkudata(L, 1, FS_FILE))->f;
+    struct fs_file *f = ((struct fs_box *)luaL_checkudata(L, 1, FS_FILE))->f;
     lua_pushfstring(L, "fs.file(%s, %s)", f ? f->path : "", !f || f->closed ? "closed" : "open");
     return 1;
 }
 
 static int l_file_index(lua_State *L)
 {
-    struct file *f = ((struct box *)luaL_checkudata(L, 1, FS_FILE))->f;
+    struct fs_file *f = ((struct fs_box *)luaL_checkudata(L, 1, FS_FILE))->f;
     const char *key = lua_tostring(L, 2);
     lua_pushvalue(L, 2);
     if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL && key && f && strcmp(key, "path") == 0)

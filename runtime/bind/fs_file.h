@@ -1,4 +1,4 @@
-/* fs_file.h - the file handle of garun.fs, as fs_open.c makes and fs_file.c uses it. See fs_file.c for who owns what. */
+/* fs_file.h - the file handle of garun.fs, as fs_open.c makes and fs_file.c uses it. Who owns what: fs_file.c. */
 #ifndef GARUN_FS_FILE_H
 #define GARUN_FS_FILE_H
 
@@ -11,14 +11,14 @@
 
 #define FS_FILE "garun.fs.file"      /* name of the metatable */
 
-enum kind { KIND_REGULAR, KIND_POLLED, KIND_BLOCKING };
+enum fs_kind { KIND_REGULAR, KIND_POLLED, KIND_BLOCKING };
 
-struct io;
+struct fs_io;
 
-struct file {
+struct fs_file {
     int           refs;       /* the userdata and the operations on threads */
     int           fd;         /* -1 once closed */
-    enum kind     kind;
+    enum fs_kind  kind;
     bool          closed;     /* by the script; fd goes with the last operation */
     bool          busy;       /* an operation is on a thread */
     bool          inherited;  /* standard input or output: the description is shared with other processes */
@@ -27,13 +27,13 @@ struct file {
     off_t         at;
     size_t        want, done; /* the polled operation that waits */
     struct watch *watch;      /* made by the first wait */
-    struct io    *finished;   /* its result is being pushed, which may raise for lack of memory */
+    struct fs_io *finished;   /* its result is being pushed, which may raise for lack of memory */
     struct stat   was;        /* at opening */
     char         *path;       /* as the script gave it */
 };
 
-struct box {                  /* the userdata */
-    struct file *f;
+struct fs_box {                  /* the userdata */
+    struct fs_file *f;
 };
 
 /* Adds open, stdin, stdout and tempfile to the table on top of the stack (fs_open.c). */

@@ -14,18 +14,19 @@
 #include "bind/fs_file.h"
 #include "core/err.h"
 
-static struct box *l_box_new(lua_State *L)
+static struct fs_box *l_box_new(lua_State *L)
 {
-    struct box *box = lua_newuserdatauv(L, sizeof *box, 0);
+    struct fs_box *box = lua_newuserdatauv(L, sizeof *box, 0);
     box->f = NULL;
     luaL_setmetatable(L, FS_FILE);
     return box;
 }
 
 /* Fills the box; the handle owns fd from here on, even when this raises. */
-static struct file *l_file_adopt(lua_State *L, struct box *box, int fd, const char *fn, const char *path, int flags)
+static struct fs_file *l_file_adopt(lua_State *L, struct fs_box *box, int fd, const char *fn, const char *path,
+                                    int flags)
 {
-    struct file *f = calloc(1, sizeof *f);
+    struct fs_file *f = calloc(1, sizeof *f);
     if (f)
         f->path = strdup(path);
     if (!f || !f->path) {
@@ -84,14 +85,14 @@ static int l_open(lua_State *L)
     if (flags < 0)
         return l_raisef(L, "usage", "argument", "fs.open: unknown mode '%s'; it is r, w or a, then + and x as needed",
                         mode);
-    struct box *box = l_box_new(L);
+    struct fs_box *box = l_box_new(L);
     /* O_NONBLOCK: opening a FIFO must not wait for its other end. Regular files do not mind. */
     int fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, (mode_t)permissions);
     if (fd < 0 && errno == ENXIO)
         return l_raisef(L, "fs", "ENXIO", "fs.open: %s: nobody reads from the other end of this FIFO or socket", path);
     if (fd < 0)
         return l_fs_raise(L, "fs.open", path, errno);
-    struct file *f = l_file_adopt(L, box, fd, "fs.open", path, flags);
+    struct fs_file *f = l_file_adopt(L, box, fd, "fs.open", path, flags);
     if (f->kind == KIND_REGULAR && (flags & O_ACCMODE) != O_RDONLY && f->append)
         f->at = f->was.st_size;
     return 1;
@@ -99,12 +100,12 @@ static int l_open(lua_State *L)
 
 static int l_standard(lua_State *L, int number, const char *fn, int flags)
 {
-    struct box *box = l_box_new(L);
+    struct fs_box *box = l_box_new(L);
     int fd = fcntl(number, F_DUPFD_CLOEXEC, 3);
     const char *name = number == STDIN_FILENO ? "standard input" : "standard output";
     if (fd < 0)
         return l_fs_raise(L, fn, name, errno);
-    struct file *f = l_file_adopt(L, box, fd, fn, name, flags);
+    struct fs_file *f = l_file_adopt(L, box, fd, fn, name, flags);
     int now = fcntl(fd, F_GETFL);
     f->inherited = true;
     f->append = flags != O_RDONLY && now >= 0 && (now & O_APPEND) != 0;
@@ -134,7 +135,7 @@ static int l_tempfile(lua_State *L)
     static const char letters[] = "abcdefghijklmnopqrstuvwxyz234567";
     const char *stem = l_fs_path(L, 1, "fs.tempfile");
     lua_Integer permissions = luaL_optinteger(L, 2, 0600);
-    struct box *box = l_box_new(L);
+    struct fs_box *box = l_box_new(L);
     for (int tries = 0; tries < 100; tries++) {
         unsigned char noise[8];
         char name[sizeof noise + 1] = "";
@@ -145,7 +146,7 @@ static int l_tempfile(lua_State *L)
         const char *path = lua_pushfstring(L, "%s%s", stem, name);
         int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, (mode_t)permissions);
         if (fd >= 0) {
-            struct file *f = l_file_adopt(L, box, fd, "fs.tempfile", path, O_RDWR);
+            struct fs_file *f = l_file_adopt(L, box, fd, "fs.tempfile", path, O_RDWR);
             f->temporary = true;
             lua_settop(L, -2);
             return 1;

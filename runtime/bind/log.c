@@ -204,7 +204,8 @@ static int l_log_with(lua_State *L)
 {
     if (!lua_istable(L, 1))
         return l_raisef(L, "usage", "argument",
-                        "log.with: fields (argument 1) is a table like {tenant = \"a\"}, not a %s", luaL_typename(L, 1));
+                        "log.with: fields (argument 1) is a table like {tenant = \"a\"}, not a %s",
+                        luaL_typename(L, 1));
     lua_settop(L, 1);
     lua_newtable(L);                                           /* fields, merged */
     for (int i = 0; i < 2; i++) {

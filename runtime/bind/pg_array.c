@@ -142,7 +142,8 @@ static void l_table_text(lua_State *L, int idx, int depth)
 
     luaL_checkstack(L, 8, "pg.array");
     if (depth > MAX_DEPTH)
-        l_raisef(L, "usage", "", "pg.array: tables nested more than 6 deep; PostgreSQL's arrays have at most 6 dimensions");
+        l_raisef(L, "usage", "", "pg.array: tables nested more than 6 deep; PostgreSQL's arrays have at most 6 "
+                 "dimensions");
     lua_createtable(L, n < 1000000 ? (int)n : 1000000, 0);
     parts = lua_gettop(L);
     for (lua_Integer i = 1; i <= n; i++) {

@@ -12,6 +12,7 @@
 struct pg_cancel {
     uv_work_t       req;
     PGcancel       *handle;
+    struct garun   *g;
     struct pg_conn *c;          /* NULL when the connection is gone */
 };
 
@@ -29,6 +30,7 @@ static void cancel_after(uv_work_t *req, int status)
     struct pg_cancel *p = req->data;
 
     (void)status;
+    p->g->loop->works--;
     if (p->c) {
         p->c->cancel = NULL;
         if (p->c->watch)
@@ -53,8 +55,10 @@ bool pg_cancel_start(struct pg_conn *c)
         return false;
     }
     p->req.data = p;
+    p->g = c->g;
     p->c = c;
     c->cancel = p;
+    c->g->loop->works++;        /* so that the end of the process does not wait for a server that does not answer */
     uv_queue_work(loop_uv(c->g), &p->req, cancel_thread, cancel_after);
     return true;
 }
@@ -193,8 +197,8 @@ static int l_resolve_k(lua_State *L, int status, lua_KContext ctx)
     return 1;
 }
 
-/* resolve(host) -> its addresses as text, in the order of RFC 6724; raises when there is none. libpq's own look-up would
- * block the loop; it does none when it is given hostaddr. */
+/* resolve(host) -> its addresses as text, in the order of RFC 6724; raises when there is none. libpq's own look-up
+ * would block the loop; it does none when it is given hostaddr. */
 int l_pg_resolve(lua_State *L)
 {
     const char *host = luaL_checkstring(L, 1);

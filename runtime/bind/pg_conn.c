@@ -84,7 +84,8 @@ static int l_open_k(lua_State *L, int status, lua_KContext ctx)
     (void)status;
     l_pg_still_open(L, c);
     if (c->deadline > 0 && loop_now(c->g) >= c->deadline) {
-        err_set(&e, "pg", "timeout", "cannot connect to %s: no answer within connect_timeout = %g s", c->label, c->limit);
+        err_set(&e, "pg", "timeout", "cannot connect to %s: no answer within connect_timeout = %g s", c->label,
+                c->limit);
         snprintf(e.hint, sizeof e.hint, "check host, port and firewall (POSTGRES_HOST, POSTGRES_PORT)");
         e.retryable = true;
         return l_open_failed(L, c, &e);
@@ -302,7 +303,8 @@ static int l_in_transaction(lua_State *L)
     return 1;
 }
 
-/* alive() -> false when the server has closed an idle connection meanwhile. Reads what lies in the socket, never waits. */
+/* alive() -> false when the server has closed an idle connection meanwhile. Reads what lies in the socket, never waits.
+ * */
 static int l_alive(lua_State *L)
 {
     struct pg_box *box = luaL_checkudata(L, 1, PG_CONN);

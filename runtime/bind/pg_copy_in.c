@@ -136,8 +136,8 @@ static int l_pump_k(lua_State *L, int status, lua_KContext ctx)
     if (status == LUA_YIELD && c->watch->got == 0 && c->deadline > 0 && loop_now(c->g) >= c->deadline) {
         double limit = c->limit;
         pg_kill(c, "a COPY stood still");
-        return l_raisef(L, "pg", "timeout", "db:copy_in: the server took no data for the timeout of %f s; the connection "
-                        "was closed", limit);
+        return l_raisef(L, "pg", "timeout", "db:copy_in: the server took no data for the timeout of %f s; the "
+                        "connection was closed", limit);
     }
     for (;;) {
         if (pg_readable(c) && refused(c))
@@ -242,7 +242,8 @@ static int l_copy_finish(lua_State *L)
     return l_pg_copy_finish(L, 1, l_copy_finish_k, 0);
 }
 
-/* close([reason]): aborts a COPY that is not finished. Never waits: the answer is read by the connection's next call. */
+/* close([reason]): aborts a COPY that is not finished. Never waits: the answer is read by the connection's next call.
+ * */
 static int l_copy_close(lua_State *L)
 {
     struct pg_copy *cp = luaL_checkudata(L, 1, PG_COPY);
@@ -282,125 +283,18 @@ static int l_sent_k(lua_State *L, int status, lua_KContext ctx)
     return 0;
 }
 
-/* Raises for value number i of a row; the row is taken back, so that a script may catch this and go on. */
-static int l_bad_value(lua_State *L, struct pg_copy *cp, size_t start, int i, const char *why)
-{
-    cp->buf.len = start;
-    return l_raisef(L, "pg", "22021", "copy:row: value %d %s", i, why);
-}
-
-static bool put_null(struct buf *b)
-{
-    return buf_put(b, "\\N", 2);
-}
-
-static bool put_bytea(struct buf *b, const char *s, size_t n)
-{
-    static const char digits[] = "0123456789abcdef";
-
-    if (!buf_reserve(b, 2 * n + 3))
-        return false;
-    buf_put(b, "\\\\x", 3);             /* the backslash is escaped: the field is \x... */
-    for (size_t i = 0; i < n; i++) {
-        buf_putc_unchecked(b, digits[(unsigned char)s[i] >> 4]);
-        buf_putc_unchecked(b, digits[s[i] & 15]);
-    }
-    return true;
-}
-
-static void l_put_string(lua_State *L, struct pg_copy *cp, size_t start, int i, const char *s, size_t n)
-{
-    bool oom = false;
-    size_t at = 0;
-
-    switch (pg_text_copy(&cp->buf, s, n, &at, &oom)) {
-    case PG_TEXT_NUL:
-        l_bad_value(L, cp, start, i, "has a NUL byte, which PostgreSQL's text cannot hold; wrap binary data in pg.bytea()");
-        break;
-    case PG_TEXT_UTF8:
-        l_bad_value(L, cp, start, i, "is not valid UTF-8; convert the text, or wrap binary data in pg.bytea()");
-        break;
-    case PG_TEXT_FINE:
-    default:
-        if (oom)
-            l_bad_value(L, cp, start, i, "does not fit into memory");
-    }
-}
-
-static void l_put_value(lua_State *L, struct pg_copy *cp, size_t start, int idx, int i)
-{
-    struct buf *b = &cp->buf;
-    struct pg_value *v;
-    const char *s;
-    char text[40];
-    bool ok = true;
-    size_t n;
-
-    switch (lua_type(L, idx)) {
-    case LUA_TNIL:
-        ok = put_null(b);
-        break;
-    case LUA_TSTRING:
-        s = lua_tolstring(L, idx, &n);
-        l_put_string(L, cp, start, i, s, n);
-        return;
-    case LUA_TNUMBER:
-        n = lua_isinteger(L, idx) ? (size_t)snprintf(text, sizeof text, LUA_INTEGER_FMT, lua_tointeger(L, idx))
-                                  : pg_text_double(lua_tonumber(L, idx), text);
-        ok = buf_put(b, text, n);
-        break;
-    case LUA_TBOOLEAN:
-        ok = buf_put(b, lua_toboolean(L, idx) ? "t" : "f", 1);
-        break;
-    case LUA_TUSERDATA:
-        v = luaL_testudata(L, idx, PG_VALUE);
-        if (!v)
-            l_bad_value(L, cp, start, i, "is an object that PostgreSQL has no type for");
-        lua_getiuservalue(L, idx, 1);
-        s = lua_tolstring(L, -1, &n);
-        if (v && v->bytea)
-            ok = put_bytea(b, s, n);
-        else
-            l_put_string(L, cp, start, i, s, n);
-        lua_pop(L, 1);
-        break;
-    case LUA_TLIGHTUSERDATA:
-        if (l_pg_is_null(L, idx)) {
-            ok = put_null(b);
-            break;
-        }
-        l_bad_value(L, cp, start, i, "is a light userdata, which PostgreSQL has no type for");
-        return;
-    case LUA_TTABLE:
-        l_bad_value(L, cp, start, i, "is a table: say what it is with pg.json(t) or pg.array(t)");
-        return;
-    default:
-        l_bad_value(L, cp, start, i, "is of a type that PostgreSQL has none for");
-        return;
-    }
-    if (!ok)
-        l_bad_value(L, cp, start, i, "does not fit into memory");
-}
-
 /* row(...): one value per column, nil is NULL */
 static int l_copy_row(lua_State *L)
 {
     struct pg_copy *cp = l_copy_check(L, 1, "copy:row");
     int n = lua_gettop(L) - 1;
-    size_t start = cp->buf.len;
 
     if (!cp->text)
         return l_raisef(L, "usage", "", "copy:row: this COPY is not in text format; use :write() with ready data");
     if (n != cp->columns)
         return l_raisef(L, "usage", "", "copy:row: %d values for %d columns; pass nil for NULL, trailing ones too", n,
                         cp->columns);
-    for (int i = 1; i <= n; i++) {
-        l_put_value(L, cp, start, i + 1, i);
-        if (!buf_put(&cp->buf, i < n ? "\t" : "\n", 1))
-            return l_bad_value(L, cp, start, i, "does not fit into memory");
-    }
-    if (n == 0 && !buf_put(&cp->buf, "\n", 1))
-        return l_bad_value(L, cp, start, 0, "does not fit into memory");
+    l_pg_encode_row(L, &cp->buf, 2, n);
     if (cp->buf.len < PG_COPY_PIECE)
         return 0;
     lua_settop(L, 1);

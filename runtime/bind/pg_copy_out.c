@@ -141,8 +141,8 @@ static int l_read_k(lua_State *L, int status, lua_KContext ctx)     /* stack: ou
     else if (c->deadline > 0 && loop_now(c->g) >= c->deadline && !pg_overdue(c)) {
         double limit = c->limit;
         pg_kill(c, "a COPY stood still");
-        return l_raisef(L, "pg", "timeout", "db:copy_out: the server sent nothing for the timeout of %f s and did not end "
-                        "after a cancel request; the connection was closed", limit);
+        return l_raisef(L, "pg", "timeout", "db:copy_out: the server sent nothing for the timeout of %f s and did not "
+                        "end after a cancel request; the connection was closed", limit);
     }
     return wait_watch(L, c->watch, UV_READABLE | (unsent == 1 ? UV_WRITABLE : 0), c->deadline, "db:copy_out", l_read_k,
                       ctx);

@@ -17,9 +17,11 @@ bool l_pg_is_null(lua_State *L, int idx)
     return lua_islightuserdata(L, idx) && lua_touserdata(L, idx) == NULL;
 }
 
-static int hex_digit(char c)
+static unsigned hex_digit(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    unsigned u = (unsigned char)c;
+
+    return (u <= '9' ? u - '0' : (u | 0x20) - 'a' + 10) & 15;
 }
 
 static void l_push_bytea(lua_State *L, const char *text, size_t n)

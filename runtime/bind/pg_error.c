@@ -159,7 +159,8 @@ int l_pg_raise(lua_State *L, struct pg_conn *c)
     __builtin_unreachable();
 }
 
-/* A failed connection has no PGresult. With PQERRORS_VERBOSE the SQLSTATE is in the text: "FATAL:  28P01: password ...". */
+/* A failed connection has no PGresult. With PQERRORS_VERBOSE the SQLSTATE is in the text: "FATAL: 28P01: password ...".
+ * */
 static bool find_sqlstate(const char *text, char out[6], const char **message)
 {
     for (const char *p = strstr(text, ":  "); p; p = strstr(p + 1, ":  ")) {
@@ -186,10 +187,11 @@ static const char *connect_hint(const char *state, const char *text)
         return "the server is starting up or shutting down; try again in a moment";
     if (strstr(text, "does not support SSL"))
         return "connections to other hosts are encrypted and verified by default: turn on ssl in the server's "
-               "postgresql.conf, or accept clear text in a trusted network with sslmode = \"disable\" (POSTGRES_SSLMODE)";
+               "postgresql.conf, or accept clear text in a trusted network with sslmode = \"disable\" "
+               "(POSTGRES_SSLMODE)";
     if (strstr(text, "certificate") || strstr(text, "root.crt"))
         return "connections to other hosts are verified by default: name the server's CA with sslrootcert "
-               "(POSTGRES_SSLROOTCERT), or give up verification with sslmode = \"require\" (POSTGRES_SSLMODE)";
+               "(PGSSLROOTCERT), or give up verification with sslmode = \"require\" (POSTGRES_SSLMODE)";
     if (strstr(text, "Connection refused") || strstr(text, "No such file"))
         return "check that the server runs and listens there (POSTGRES_HOST, POSTGRES_PORT)";
     return "check host, port and network (POSTGRES_HOST, POSTGRES_PORT)";

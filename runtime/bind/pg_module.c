@@ -21,7 +21,8 @@ static const char *const internal[] = {
     "open", "copy_in_sql", "copy_out_sql", "pipeline_run", "forget_statements", NULL
 };
 
-/* The module table has the connection's method table as `conn`, to which session.lua adds what is better said in Lua. */
+/* The module table has the connection's method table as `conn`, to which session.lua adds what is better said in Lua.
+ * */
 int luaopen_garun_core_pg(lua_State *L)
 {
     luaL_newlib(L, functions);

@@ -1,8 +1,8 @@
 /* pg_param.c - Lua values as parameters: what becomes of each type, and the wrappers pg.json, pg.array, pg.bytea.
  *
- * The Lua type decides, never the look of a string. All parameters travel as text with type 0, so that the server infers
- * their types from the statement; only pg.bytea travels as binary. A table is refused: it could be JSON, an array or a
- * row, and a guess would be wrong one day. Owns nothing. */
+ * The Lua type decides, never the look of a string. All parameters travel as text with type 0, so that the server
+ * infers their types from the statement; only pg.bytea travels as binary. A table is refused: it could be JSON, an
+ * array or a row, and a guess would be wrong one day. Owns nothing. */
 #include <lauxlib.h>
 #include <stdio.h>
 #include "bind/json.h"
@@ -21,8 +21,8 @@ static void l_check_text(lua_State *L, const char *s, size_t n, const char *what
                  "wrap binary data in pg.bytea()", what, number, (lua_Integer)at);
     case PG_TEXT_UTF8:
     default:
-        l_raisef(L, "pg", "22021", "%s: value %d is not valid UTF-8 at byte offset %I; convert the text, or wrap binary "
-                 "data in pg.bytea()", what, number, (lua_Integer)at);
+        l_raisef(L, "pg", "22021", "%s: value %d is not valid UTF-8 at byte offset %I; convert the text, or wrap "
+                 "binary data in pg.bytea()", what, number, (lua_Integer)at);
     }
 }
 
@@ -70,7 +70,8 @@ bool l_pg_to_text(lua_State *L, int idx, const char *what, int number)
         }
         break;
     case LUA_TTABLE:
-        l_raisef(L, "usage", "", "%s: value %d is a table: say what it is with pg.json(t) or pg.array(t)", what, number);
+        l_raisef(L, "usage", "", "%s: value %d is a table: say what it is with pg.json(t) or pg.array(t)", what,
+                 number);
     default:
         break;
     }

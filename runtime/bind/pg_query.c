@@ -24,8 +24,8 @@ void l_pg_sql(lua_State *L, int idx, const char *what, struct pg_opts *o)
     *o = (struct pg_opts){ -1, -1, -1, -1, -1 };
     if (lua_istable(L, idx)) {
         if (lua_rawgeti(L, idx, 1) != LUA_TSTRING)      /* stack: ..., sql */
-            l_raisef(L, "usage", "", "%s: the table's first element must be the SQL text: { \"select ...\", timeout = 5 }",
-                     what);
+            l_raisef(L, "usage", "", "%s: the table's first element must be the SQL text: { \"select ...\", "
+                     "timeout = 5 }", what);
         lua_newtable(L);                                /* the options alone, for the check */
         for (lua_pushnil(L); lua_next(L, idx); ) {
             if (lua_isinteger(L, -2) && lua_tointeger(L, -2) == 1) {

@@ -178,8 +178,8 @@ static int l_stuck(lua_State *L, struct pg_conn *c)
 {
     struct err e;
 
-    err_set(&e, "pg", "timeout", "db:rows: no row came within the timeout of %g s, nor within %g s of the cancel request; "
-            "the connection was closed", c->limit, PG_GRACE);
+    err_set(&e, "pg", "timeout", "db:rows: no row came within the timeout of %g s, nor within %g s of the cancel "
+            "request; the connection was closed", c->limit, PG_GRACE);
     e.retryable = true;
     pg_kill(c, "a stream of rows stood still");
     return l_pg_raise_err(L, c, &e);
@@ -222,7 +222,8 @@ static int l_next_k(lua_State *L, int status, lua_KContext ctx)     /* stack: st
         pg_set_timeout(c, c->limit);    /* the time the script takes for a row is not the server's */
     else if (c->deadline > 0 && loop_now(c->g) >= c->deadline && !pg_overdue(c))
         return l_stuck(L, c);
-    return wait_watch(L, c->watch, UV_READABLE | (unsent == 1 ? UV_WRITABLE : 0), c->deadline, "db:rows", l_next_k, ctx);
+    return wait_watch(L, c->watch, UV_READABLE | (unsent == 1 ? UV_WRITABLE : 0), c->deadline, "db:rows", l_next_k,
+                      ctx);
 }
 
 static int l_next(lua_State *L)         /* upvalue: the stream */

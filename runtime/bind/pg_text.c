@@ -109,8 +109,7 @@ size_t pg_text_double(double d, char out[40])
         return (size_t)snprintf(out, 40, d < 0 ? "-Infinity" : "Infinity");
     for (int digits = 15; digits < 17; digits++) {
         snprintf(out, 40, "%.*g", digits, d);
-        double back = strtod(out, NULL);
-        if (memcmp(&back, &d, sizeof d) == 0)
+        if (strtod(out, NULL) == d)
             return strlen(out);
     }
     return (size_t)snprintf(out, 40, "%.17g", d);

@@ -162,8 +162,8 @@ bool pg_types_known(const struct pg_conn *c, const PGresult *res, struct buf *li
     return known;
 }
 
-/* True arrays are what their element type names as its array (int2vector is none); one level of domain below is followed,
- * and a delimiter other than a comma (box) makes it text. */
+/* True arrays are what their element type names as its array (int2vector is none); one level of domain below is
+ * followed, and a delimiter other than a comma (box) makes it text. */
 const char *const pg_types_sql =
     "SELECT t.oid, t.typname, CASE WHEN e.typarray = t.oid AND e.typdelim = ',' "
     "THEN coalesce(nullif(e.typbasetype, 0), e.oid) ELSE 0 END "

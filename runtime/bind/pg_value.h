@@ -59,8 +59,9 @@ struct pg_params {                  /* points into the strings above it on the L
     Oid         *types;
 };
 
-/* Turns the values from index `first` to the top into strings and pushes nothing; *p is filled with what PQsendQueryParams
- * wants, in a userdata that replaces the value at `box` on the stack. Raises for what cannot be sent. */
+/* Turns the values from index `first` to the top into strings and pushes nothing; *p is filled with what
+ * PQsendQueryParams wants, in a userdata that replaces the value at `box` on the stack. Raises for what cannot be sent.
+ * */
 struct pg_params *l_pg_params(lua_State *L, int box, int first, const char *what);
 /* Leaves the text of the value at idx on the stack in its place, nil for NULL; true when it is bytea. */
 bool l_pg_to_text(lua_State *L, int idx, const char *what, int number);
@@ -71,6 +72,12 @@ void l_pg_value_register(lua_State *L);
 /* Pushes a pg.value with the string at the top as its text (replaces it). */
 void l_pg_push_value(lua_State *L, bool bytea);
 
+/* ---- pg_encode.c ---- */
+
+/* Appends the n values from index first as one row of COPY text. Raises for a value that cannot be stored; the buffer
+ * is then as it was. */
+void l_pg_encode_row(lua_State *L, struct buf *b, int first, int n);
+
 /* ---- pg_text.c ---- */
 
 enum pg_text_fault { PG_TEXT_FINE, PG_TEXT_NUL, PG_TEXT_UTF8 };
@@ -79,7 +86,8 @@ enum pg_text_fault { PG_TEXT_FINE, PG_TEXT_NUL, PG_TEXT_UTF8 };
 enum pg_text_fault pg_text_check(const char *s, size_t n, size_t *at);
 /* Appends s as a COPY TEXT field, checked as above. Sets *oom and returns PG_TEXT_FINE when memory is short. */
 enum pg_text_fault pg_text_copy(struct buf *b, const char *s, size_t n, size_t *at, bool *oom);
-/* Shortest text that reads back as the same double; PostgreSQL's spelling for what is not finite. Returns its length. */
+/* Shortest text that reads back as the same double; PostgreSQL's spelling for what is not finite. Returns its length.
+ * */
 size_t pg_text_double(double d, char out[40]);
 
 #endif

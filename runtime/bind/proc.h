@@ -1,7 +1,7 @@
 /* proc.h - a child process and its pipes, as proc.c and proc_pipe.c share them.
  *
- * struct proc is malloc'ed and counted: one reference of the Lua handle, one of each libuv handle that is not closed yet.
- * The Lua handle may go while the child still has to be ended; the callbacks see that through. */
+ * struct proc is malloc'ed and counted: one reference of the Lua handle, one of each libuv handle that is not
+ * closed yet. The Lua handle may go while the child still has to be ended; the callbacks see that through. */
 #ifndef GARUN_PROC_H
 #define GARUN_PROC_H
 
@@ -51,7 +51,7 @@ void proc_alarm(struct proc *p, double seconds, uv_timer_cb cb);
 bool proc_pipe_open(struct proc *p, int number, int fd, uv_loop_t *loop, struct err *e);   /* owns fd when true */
 void proc_pipe_close(struct proc_pipe *pipe);
 bool proc_pipe_read(struct proc_pipe *pipe);         /* starts reading unless it is full or at its end */
-void l_proc_pipe_methods(lua_State *L);              /* adds read, rest, collect, write, close_stdin to the table on top */
+void l_proc_pipe_methods(lua_State *L);              /* adds read, write ... to the table on top */
 
 int luaopen_garun_core_proc(lua_State *L);
 

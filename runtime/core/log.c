@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #include "core/log.h"
@@ -18,6 +19,7 @@
 #define SECRET_LINE    16u             /* shortest line of a secret of several lines that counts as one itself */
 #define KEEP_MAX       (64u << 10)     /* a line buffer that grew beyond this is given back */
 #define WRITE_WAIT_MS  1000            /* how long a full pipe may hold a record up before it is dropped */
+#define SLICE          4096u           /* PIPE_BUF */
 
 enum style { STYLE_PLAIN, STYLE_LOGFMT, STYLE_JSON };
 
@@ -33,6 +35,7 @@ struct log_state {
     size_t         nsecrets, cap;
     bool           first[256];         /* bytes that begin a secret */
     unsigned long  lost;               /* records that could not be written */
+    bool           partial;            /* the last of them was cut short */
     struct buf     line, clean;
 };
 
@@ -378,20 +381,24 @@ static bool put_head(enum log_level level)
                                                             state.json ? 7 : 5);
 }
 
-/* Standard error may be a pipe that somebody else made non-blocking; a reader that is slow for a moment loses nothing,
- * one that has stopped must not stop us. */
+/* Standard error may be a pipe. A reader that is slow for a moment loses nothing; one that has stopped must not stop us,
+ * and holds only the first record up. A pipe that is ready takes PIPE_BUF bytes without blocking (pipe(7)), and longer
+ * writes are not atomic anyway; a file gets its record in one piece. */
 static bool write_all(const char *bytes, size_t len)
 {
+    struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
+    struct stat st;
+    bool pipe = len > SLICE && fstat(STDERR_FILENO, &st) == 0 && !S_ISREG(st.st_mode);
     while (len) {
-        ssize_t n = write(STDERR_FILENO, bytes, len);
+        int r = poll(&p, 1, state.lost ? 0 : WRITE_WAIT_MS);
+        if (r == 0)
+            return false;
+        ssize_t n = r < 0 ? -1 : write(STDERR_FILENO, bytes, pipe && len > SLICE ? SLICE : len);
         if (n > 0) {
             bytes += n;
             len -= (size_t)n;
-        } else if (n < 0 && errno == EAGAIN) {
-            struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
-            if (poll(&p, 1, WRITE_WAIT_MS) == 0)
-                return false;
-        } else if (n == 0 || errno != EINTR) {
+            state.partial = len > 0;
+        } else if (n == 0 || (errno != EINTR && errno != EAGAIN)) {
             return false;
         }
     }
@@ -411,7 +418,7 @@ void log_emit(enum log_level level, const char *message, size_t len, const struc
     int saved = errno;
     char lost[24];
     state.line.len = 0;
-    bool ok = put_head(level) && put_value(message, len, false);
+    bool ok = (!state.partial || buf_put(&state.line, "\n", 1)) && put_head(level) && put_value(message, len, false);
     for (size_t i = 0; ok && i < n; i++) {
         const struct log_field *f = &fields[i];
         if (f->value)

@@ -256,7 +256,7 @@ static __attribute__((noinline)) bool repeated_slowly(const struct doc *d, uint3
 static inline bool repeated(const struct doc *d, uint32_t first, uint32_t at, uint32_t end)
 {
     uint32_t len = end - at;
-    if (d->nnames - first > DOC_NAMES)
+    if (d->nnames - first > (d->odd_names ? DOC_ODD_NAMES : DOC_NAMES))
         return true;
     if (__builtin_expect(d->odd_names, 0))
         return repeated_slowly(d, first, at, len);
@@ -360,8 +360,11 @@ struct lookup {
     const struct trie_node *array;
     uint32_t start;                          /* position of the element's bracket */
     uint32_t here;                           /* the selected node whose members are followed in this same walk */
-    uint32_t later[2 * TRIE_SELECTS];        /* nodes for which the element is walked again: it was selected too late */
-    uint32_t nlater;
+    uint32_t picked[2 * TRIE_SELECTS];       /* nodes that this element was selected for */
+    uint32_t later[2 * TRIE_SELECTS];        /* those for which it is walked again: it was selected too late */
+    uint32_t npicked, nlater;
+    bool     twice;                          /* a member that it is looked up by came twice: the last one counts */
+    const uint32_t *value[TRIE_SELECTS];     /* index of each such member's last value, NULL before the first */
 };
 
 static inline bool is_name(const struct trie_select *s, const uint8_t *name, uint32_t len)
@@ -381,15 +384,16 @@ static void select_node(struct doc *d, struct lookup *look, uint32_t *node, uint
     if (target == TRIE_NONE || d->values[target].round == d->round)
         return;     /* the first element of that name counts */
     found(d, target, '{', look->start, look->start, false);
+    look->picked[look->npicked++] = target;
     if (first && *node == TRIE_NONE) {
         *node = target;
         look->here = target;
-    } else if (look->nlater < 2 * TRIE_SELECTS) {
+    } else {
         look->later[look->nlater++] = target;
     }
 }
 
-/* Follows a member that elements are looked up by; at is its value. */
+/* Follows a member that elements are looked up by; its value is at ix[0]. Selects at most two nodes. */
 static __attribute__((noinline)) void select_member(struct doc *d, struct lookup *look, uint32_t *node,
                                                     const struct trie_select *s, const uint32_t *ix, bool first)
 {
@@ -400,13 +404,13 @@ static __attribute__((noinline)) void select_member(struct doc *d, struct lookup
         end = string_end(d->buf, ix[1]);
         text++;
         at++;
-        if (d->next_escape < end) {
+        if (d->next_escape < end || (look->twice && memchr(text, '\\', end - at))) {
             if (end - at > 1024 || !text_check(text, end - at))
                 return;
             end = at + (uint32_t)(text_unescape(plain, text, end - at) - plain);
             text = plain;
         }
-    } else if (*text == '{' || *text == '[' || (end = at + text_token(text)) == at) {
+    } else if (*text == '{' || *text == '[' || *text == 'n' || (end = at + text_token(text)) == at) {
         return;
     }
     uint32_t len = end - at;
@@ -445,8 +449,12 @@ static inline __attribute__((always_inline)) const uint32_t *object(struct doc *
         if (look) {
             for (uint32_t i = 0; i < look->array->nselect; i++) {
                 const struct trie_select *s = &look->array->select[i];
-                if (__builtin_expect(escaped, 0) ? is_name_escaped(d, s, key + 1, end)
-                                                 : is_name(s, buf + key + 1, end - key - 1))
+                if (!(__builtin_expect(escaped, 0) ? is_name_escaped(d, s, key + 1, end)
+                                                   : is_name(s, buf + key + 1, end - key - 1)))
+                    continue;
+                look->twice |= look->value[i] != NULL;
+                look->value[i] = ix + 2;
+                if (!look->twice)
                     select_member(d, look, &node, s, ix + 2, start);
             }
             start = false;
@@ -510,17 +518,36 @@ static bool walk_again(struct doc *d, const uint32_t *ix, uint32_t node, unsigne
     return ok;
 }
 
+/* Judges an element by the last ones of its members of equal names. */
+static void select_anew(struct doc *d, struct lookup *look)
+{
+    uint32_t none = TRIE_NONE;
+    for (uint32_t i = 0; i < look->npicked; i++)
+        forget(d, look->picked[i]);
+    look->npicked = look->nlater = 0;
+    look->here = TRIE_NONE;
+    for (uint32_t i = 0; i < look->array->nselect; i++) {
+        if (look->value[i])
+            select_member(d, look, &none, &look->array->select[i], look->value[i], false);
+    }
+}
+
 static const uint32_t *element(struct doc *d, const uint32_t *ix, uint32_t node, const struct trie_node *array,
                                unsigned depth)
 {
-    struct lookup look;
+    struct lookup look;        /* set by hand: most of it is not used */
     look.array = array;
     look.start = ix[-1];
     look.here = TRIE_NONE;
-    look.nlater = 0;
+    look.npicked = look.nlater = 0;
+    look.twice = false;
+    for (uint32_t i = 0; i < array->nselect; i++)
+        look.value[i] = NULL;
     const uint32_t *next = object(d, ix, node, &look, depth);
     if (!next)
         return NULL;
+    if (__builtin_expect(look.twice, 0))
+        select_anew(d, &look);
     if (look.here != TRIE_NONE)
         d->values[look.here].end = next[-1] + 1;
     for (uint32_t i = 0; i < look.nlater; i++) {

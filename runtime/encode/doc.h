@@ -3,11 +3,11 @@
  * Owns the list of kept spans and the found values, both overwritten by the next record; the text stays the
  * caller's. Nothing is copied and nothing is decoded here: emit.c does that, for the rows that are wanted.
  *
- * What passes is JSON as RFC 8259 has it, so PostgreSQL's json and jsonb accept what emit.c makes of it. The last
- * one of duplicate members wins, as in jsonb. Null members of objects are left out of the kept spans (in arrays
- * they stay: there the position counts). One exception: a null that follows an equal name in its object stays, for
- * jsonb must see that it wins; so does any null behind DOC_NAMES kept members of one object, where looking for
- * equal names gets dear. */
+ * What passes is JSON as RFC 8259 has it, so PostgreSQL's json and jsonb accept what emit.c makes of it. The last one
+ * of duplicate members wins, as in jsonb. Null members of objects are left out of the kept spans (in arrays they stay:
+ * there the position counts). One exception: a null that follows an equal name in its object stays, for jsonb must see
+ * that it wins; so does any null behind DOC_NAMES kept members of one object (DOC_ODD_NAMES once a name had escapes),
+ * where looking for equal names gets dear. */
 #ifndef GARUN_DOC_H
 #define GARUN_DOC_H
 
@@ -19,6 +19,7 @@
 
 #define DOC_DEPTH 512u     /* deepest nesting; PostgreSQL's own limit is its stack's size */
 #define DOC_NAMES 1024u
+#define DOC_ODD_NAMES 64u
 
 enum doc_status { DOC_OK, DOC_SYNTAX, DOC_TOO_DEEP, DOC_MEMORY };
 
@@ -48,7 +49,7 @@ struct doc {
     bool               strip;        /* leave null members out (doc_init sets it) */
     bool               plain;        /* no escape, control character or huge number: to be copied as it is */
     bool               deep;
-    bool               odd_names;    /* a name with escapes has been seen */
+    bool               odd_names;    /* a name with escapes has been seen in the record */
     bool               broken;       /* holds U+0000 or an unpaired surrogate, as an escape */
     const uint32_t    *next;         /* first index behind the record */
     const char        *error;        /* what is wrong, after DOC_SYNTAX */

@@ -18,7 +18,9 @@ bool number_read(const uint8_t *text, size_t len, struct number *out)
     while (p < end && is_digit(*p))
         p++;
     out->nwhole = (uint32_t)(p - out->whole);
-    if (p < end && *p == '.') {
+    out->part = p;
+    bool dot = p < end && *p == '.';
+    if (dot) {
         out->part = ++p;
         while (p < end && is_digit(*p))
             p++;
@@ -27,7 +29,7 @@ bool number_read(const uint8_t *text, size_t len, struct number *out)
     uint32_t all = out->nwhole + out->npart;
     if (all == 0)
         return false;
-    if (out->nwhole == 0 || (out->part && out->npart == 0))
+    if (out->nwhole == 0 || (dot && out->npart == 0))
         out->simple = false;
     int64_t power = 0;
     if (p < end && (*p | 0x20) == 'e') {
@@ -149,7 +151,7 @@ char *number_fit(const struct number *v, int precision, int scale, char *to)
     if (v->point > precision - scale)
         return NULL;
     /* now keep <= precision <= 1000 */
-    char kept[1002];
+    char kept[1002] = { 0 };
     uint32_t n = keep < v->n ? (uint32_t)keep : v->n;
     digits(v, 0, n, kept + 1);
     int64_t point = v->point;
@@ -174,7 +176,8 @@ char *number_fit(const struct number *v, int precision, int scale, char *to)
         *to++ = '0';
         return to;
     }
-    struct number r = { .whole = (const uint8_t *)first, .nwhole = n, .n = n, .point = point, .minus = v->minus };
+    struct number r = { .whole = (const uint8_t *)first, .part = (const uint8_t *)first + n, .nwhole = n, .n = n,
+                        .point = point, .minus = v->minus };
     if (r.minus)
         *to++ = '-';
     if (point >= (int64_t)n) {

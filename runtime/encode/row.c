@@ -163,8 +163,8 @@ bool row_init(struct row *r, const struct plan *plan, struct err *e)
     size_t columns = 0;
     for (uint32_t i = 0; i < plan->ntables; i++)
         columns += plan->tables[i].ncolumns;
-    r->constant = calloc(columns, sizeof *r->constant);
-    r->fallback = calloc(columns, sizeof *r->fallback);
+    r->constant = calloc(columns + 1, sizeof *r->constant);
+    r->fallback = calloc(columns + 1, sizeof *r->fallback);
     if (!r->constant || !r->fallback || !cell_init(&r->cell) || !text_room(&r->out, ROW_USUAL / 8) ||
         !text_room(&r->text, 1024) || !text_room(&r->part, 64) || !text_room(&r->fixed_text, 64))
         return err_set(e, "plan", "ENOMEM", "out of memory while preparing the encoder");

@@ -44,7 +44,8 @@ static char one_char(lua_State *L, int idx, const char *name, const char *def)
     return *s;
 }
 
-/* lane{ worker = path, tables = n, dedup = bool, csv = bool, delimiter =, quote = } -> lane; the feeding task gives it its plan */
+/* lane{ worker = path, tables = n, dedup = bool, csv = bool, delimiter =, quote = } -> lane
+ * The feeding task gives it its plan. */
 static int l_load_lane(lua_State *L)
 {
     static const char *const names[] = { "worker", "tables", "dedup", "csv", "delimiter", "quote", NULL };

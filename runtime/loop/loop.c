@@ -56,6 +56,11 @@ static void on_wake(uv_async_t *h)
     (void)h;
 }
 
+static void on_idle(uv_idle_t *h)
+{
+    (void)h;
+}
+
 bool loop_init(struct garun *g, struct err *e)
 {
     struct loop *loop = calloc(1, sizeof *loop);
@@ -72,6 +77,8 @@ bool loop_init(struct garun *g, struct err *e)
     g->loop = loop;
     uv_async_init(&loop->uv, &loop->wake, on_wake);
     uv_unref((uv_handle_t *)&loop->wake);
+    uv_idle_init(&loop->uv, &loop->idle);
+    uv_unref((uv_handle_t *)&loop->idle);
     sigaction(SIGPIPE, &sa, NULL);      /* EPIPE is an error like any other */
     return true;
 }
@@ -116,6 +123,8 @@ void loop_ready(struct garun *g, struct task *t)
 
     if (t->queued)
         return;
+    /* uv_run runs due timers first and then blocks for other events, though a timer has just made a task ready. */
+    uv_idle_start(&loop->idle, on_idle);
     t->queued = true;
     t->state = TASK_READY;
     t->next_ready = NULL;
@@ -175,6 +184,7 @@ void loop_run(struct garun *g, struct task *main)
             uv_run(&loop->uv, UV_RUN_NOWAIT);
         } else {
             fflush(stdout);
+            uv_idle_stop(&loop->idle);
             /* A signal between the test above and uv_run is not lost: wake makes uv_run return. */
             if (!uv_run(&loop->uv, UV_RUN_ONCE) && !loop->ready_head && !(loop->signal && !loop->told))
                 fail_deadlock(g);

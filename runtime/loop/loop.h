@@ -91,6 +91,7 @@ struct loop {
     uv_loop_t    uv;
     struct task *ready_head, *ready_tail;   /* runnable tasks, first come first served */
     uv_async_t   wake;                      /* lets a signal handler end a blocking uv_run */
+    uv_idle_t    idle;                      /* active while a task is ready: keeps uv_run from blocking then */
     int          signal;                    /* the first SIGINT or SIGTERM seen, 0 when none; scripts end by it */
     bool         told;                      /* the script has been interrupted for it, once */
     unsigned     works;                     /* thread works under way, abandoned ones too */

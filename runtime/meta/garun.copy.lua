@@ -1,6 +1,7 @@
 ---@meta garun.copy
---- Whole COPYs in one call, on top of db:copy_in and db:copy_out of garun.pg. Each stores everything or nothing and gives
---- the number of rows by the server's count; errors are those of garun.pg, and what the iterator or source raises.
+--- Whole COPYs in one call, on top of db:copy_in and db:copy_out of garun.pg. Each stores everything or nothing and
+--- gives the number of rows by the server's count; errors are those of garun.pg, and what the iterator or source
+--- raises.
 
 local copy = {}
 

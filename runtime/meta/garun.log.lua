@@ -23,14 +23,17 @@ local Logger = {}
 ---@param fields? table<string, any>
 function Logger.debug(message, fields) end
 
+--- Writes a record about what goes as it should.
 ---@param message any
 ---@param fields? table<string, any>
 function Logger.info(message, fields) end
 
+--- Writes a record about what somebody should look at some day.
 ---@param message any
 ---@param fields? table<string, any>
 function Logger.warn(message, fields) end
 
+--- Writes a record about what failed.
 ---@param message any
 ---@param fields? table<string, any>
 function Logger.error(message, fields) end

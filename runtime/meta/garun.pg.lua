@@ -12,10 +12,10 @@
 ---     end)
 ---
 --- Values from the server: int2, int4, int8, oid -> integer; float4, float8 -> float; numeric -> string, because money
---- must survive (option numbers = true gives numbers); bool -> boolean; date, time, timestamp, interval, uuid, text, enum
---- and everything else -> string as psql shows it, in UTC; json, jsonb -> decoded by garun.json; bytea -> its bytes; arrays
---- -> tables with pg.null for NULL elements; a domain is what its base type is. NULL is absent (option nulls = true:
---- pg.null, in rows and inside JSON).
+--- must survive (option numbers = true gives numbers); bool -> boolean; date, time, timestamp, interval, uuid, text,
+--- enum and everything else -> string as psql shows it, in UTC; json, jsonb -> decoded by garun.json; bytea -> its
+--- bytes; arrays -> tables with pg.null for NULL elements; a domain is what its base type is. NULL is absent (option
+--- nulls = true: pg.null, in rows and inside JSON).
 ---
 --- Parameters are $1, $2 ... and never become part of the SQL text. A string, number or boolean is sent as text and the
 --- server infers its type from the statement, so `select $1` alone is text: write `$1::int`. nil and pg.null are NULL,
@@ -28,11 +28,12 @@
 ---
 --- Errors are raised: kind "pg", code the SQLSTATE or "closed", "busy", "timeout", "copy", "too_many",
 --- "duplicate_column", "pool_timeout"; message, detail, hint, retryable (true for 08*, 53*, 40001, 40P01, 55P03,
---- 57P01-57P03), statement (its first 200 characters; parameters are never shown), and where the server gave them: where,
---- schema, table, column, datatype, constraint, position. Misuse raises kind "usage".
+--- 57P01-57P03), statement (its first 200 characters; parameters are never shown), and where the server gave them:
+--- where, schema, table, column, datatype, constraint, position. Misuse raises kind "usage".
 ---
---- One connection runs one thing at a time; a second task gets code "busy". A task that is cancelled while it waits for a
---- statement closes the connection and has the server cancel the statement; an open transaction is rolled back by that.
+--- One connection runs one thing at a time; a second task gets code "busy". A task that is cancelled while it waits for
+--- a statement closes the connection and has the server cancel the statement; an open transaction is rolled back by
+--- that.
 
 local pg = {}
 
@@ -92,12 +93,12 @@ local pg = {}
 ---@field affected integer rows that an INSERT, UPDATE, DELETE, MERGE or COPY touched, or a SELECT gave
 ---@field command string the server's command tag, "INSERT 0 5"
 
---- Opens a connection. Without an argument: POSTGRES_HOST, _PORT, _USER, _PASSWORD, _DATABASE and _SSLMODE, or the private
---- PostgreSQL when POSTGRES_HOST is not set. A string is a connection string. A table that names a host takes nothing from
---- these variables, one without a host takes what it does not say itself.
+--- Opens a connection. Without an argument: POSTGRES_HOST, _PORT, _USER, _PASSWORD, _DATABASE and _SSLMODE, or the
+--- private PostgreSQL when POSTGRES_HOST is not set. A string is a connection string. A table that names a host takes
+--- nothing from these variables, one without a host takes what it does not say itself.
 ---
---- The wire, when sslmode is not given (nor PGSSLMODE): a Unix socket needs nothing; for localhost, 127.x and ::1 "allow",
---- TLS only where the server insists; for any other host "verify-full": the server must prove its name.
+--- The wire, when sslmode is not given (nor PGSSLMODE): a Unix socket needs nothing; for localhost, 127.x and ::1
+--- "allow", TLS only where the server insists; for any other host "verify-full": the server must prove its name.
 ---
 --- The session is UTF-8, UTC, DateStyle ISO, IntervalStyle postgres, bytea as hex, floats at full length, whatever the
 --- server's defaults are; client_connection_check_interval is 5 s (PostgreSQL 14 or later), so that a backend notices a
@@ -113,7 +114,7 @@ function pg.connect(settings) end
 ---@field size? integer connections that are kept, default DATABASE_POOL_SIZE (10)
 ---@field max_overflow? integer more of them under load, closed when given back, default DATABASE_MAX_OVERFLOW (5)
 ---@field timeout? number seconds a borrower waits, default DATABASE_POOL_TIMEOUT (30)
----@field recycle? number seconds after which a connection is replaced when it is next lent, default DATABASE_POOL_RECYCLE (1800); 0 = never
+---@field recycle? number age in seconds at which one is replaced, default DATABASE_POOL_RECYCLE (1800); 0 = never
 ---@field reset? "rollback"|"discard" "discard": DISCARD ALL before a connection is lent again
 
 --- A pool of connections to one database. Nothing is opened before it is needed.
@@ -125,7 +126,8 @@ function pg.connect(settings) end
 ---@return pg.Pool
 function pg.pool(settings, options) end
 
---- v as JSON, for a json or jsonb parameter, column or array element. pg.json(pg.null) is JSON's null; SQL's NULL is nil.
+--- v as JSON, for a json or jsonb parameter, column or array element. pg.json(pg.null) is JSON's null; SQL's NULL is
+--- nil.
 ---@param v any what garun.json can encode, else kind "json"
 ---@return pg.Value
 function pg.json(v) end
@@ -162,7 +164,8 @@ pg.null = nil
 ---@class pg.Conn
 local Conn = {}
 
---- Runs one statement and gives all rows, each a table by column name. Two columns of one name raise, unless arrays = true.
+--- Runs one statement and gives all rows, each a table by column name. Two columns of one name raise, unless arrays =
+--- true.
 ---
 ---     local rows <const> = db:query("select name, city from locations where tenant_id = $1", tenant)
 ---     for _, row in ipairs(rows) do print(row.name, row.city) end
@@ -193,10 +196,10 @@ function Conn:value(sql, ...) end
 ---@return integer
 function Conn:exec(sql, ...) end
 
---- Streams rows in constant memory: what is not taken stays on the server. Leaving the loop early cancels the statement;
---- inside a transaction, where a cancel would spoil it, the rest is read and thrown away by the next call instead, so use
---- LIMIT there. The timeout counts the server's time for each row. The fourth value is an object with :close() and
---- :columns() (names, nil before the first row).
+--- Streams rows in constant memory: what is not taken stays on the server. Leaving the loop early cancels the
+--- statement; inside a transaction, where a cancel would spoil it, the rest is read and thrown away by the next call
+--- instead, so use LIMIT there. The timeout counts the server's time for each row. The fourth value is an object with
+--- :close() and :columns() (names, nil before the first row).
 ---
 ---     for row in db:rows("select * from page_view where event_date = $1", day) do sink(row) end
 ---@async
@@ -219,8 +222,8 @@ function RowStream:close() end
 function RowStream:columns() end
 
 --- Runs several statements without parameters, separated by semicolons, and gives their results in order. Outside a
---- transaction they are one: all or nothing, unless the text has BEGIN and COMMIT of its own. The error's statement is the
---- script's line, or the number of the statement that failed.
+--- transaction they are one: all or nothing, unless the text has BEGIN and COMMIT of its own. The error's statement is
+--- the script's line, or the number of the statement that failed.
 ---@async
 ---@param sql string|pg.Statement
 ---@return pg.Rows[]
@@ -232,10 +235,10 @@ function Conn:script(sql) end
 ---@field deferrable? boolean
 ---@field retries? integer how often the function is run again after a serialization failure or deadlock, default 0
 
---- Runs fn(db) in a transaction and gives its results. Any error rolls back and is raised again, a cancelled task included.
---- A statement that failed and whose error was caught makes the commit raise code 25P02: nothing was stored. Inside a
---- transaction it is a savepoint, and takes no options. A connection lost during COMMIT raises with a hint that the outcome
---- is unknown.
+--- Runs fn(db) in a transaction and gives its results. Any error rolls back and is raised again, a cancelled task
+--- included. A statement that failed and whose error was caught makes the commit raise code 25P02: nothing was stored.
+--- Inside a transaction it is a savepoint, and takes no options. A connection lost during COMMIT raises with a hint
+--- that the outcome is unknown.
 ---@async
 ---@param fn fun(db: pg.Conn): ...
 ---@param options? pg.TransactionOptions
@@ -265,8 +268,8 @@ function Conn:copy_in(what, columns, options) end
 ---@class pg.CopyIn
 local CopyIn = {}
 
---- Adds a row: one value per column, nil is NULL (trailing ones too), as parameters otherwise. A value that cannot be stored
---- raises and the row is taken back: a script that catches the error may go on. Waits when the server is slower.
+--- Adds a row: one value per column, nil is NULL (trailing ones too), as parameters otherwise. A value that cannot be
+--- stored raises and the row is taken back: a script that catches the error may go on. Waits when the server is slower.
 ---@async
 ---@param ... any
 function CopyIn:row(...) end
@@ -276,8 +279,8 @@ function CopyIn:row(...) end
 ---@param data string
 function CopyIn:write(data) end
 
---- Ends the COPY and gives the number of rows by the server's count. Raises what the server found wrong; its detail names
---- line and column.
+--- Ends the COPY and gives the number of rows by the server's count. Raises what the server found wrong; its detail
+--- names line and column.
 ---@async
 ---@return integer
 function CopyIn:finish() end
@@ -334,9 +337,9 @@ function CopyOut:count() end
 --- Leaves it early, as with db:rows. Does not wait.
 function CopyOut:close() end
 
---- Sends many small statements in few round trips. fn(p) adds them; then all run, as one implicit transaction (or as part
---- of the one that is open): the first error undoes all of them and names its statement's number. No COPY. The results
---- come in order: rows for p:query, counts for p:exec.
+--- Sends many small statements in few round trips. fn(p) adds them; then all run, as one implicit transaction (or as
+--- part of the one that is open): the first error undoes all of them and names its statement's number. No COPY. The
+--- results come in order: rows for p:query, counts for p:exec.
 ---
 ---     local results <const> = db:pipeline(function(p)
 ---       for _, j in ipairs(jobs) do p:exec("update job set seen = now() where id = $1", j) end
@@ -398,8 +401,8 @@ function Conn:notification(timeout) end
 ---@return fun(): pg.Notification?
 function Conn:notifications(timeout) end
 
---- Called by another task: asks the server to cancel the running statement, whose caller gets code 57014. false when none
---- runs.
+--- Called by another task: asks the server to cancel the running statement, whose caller gets code 57014. false when
+--- none runs.
 ---@async
 ---@return boolean sent
 function Conn:cancel() end
@@ -447,15 +450,16 @@ function Conn:user() end
 ---@return string? protocol "TLSv1.3", nil in clear text
 function Conn:tls() end
 
---- Closes the connection; an open transaction is rolled back by the server. A lent one goes back to its pool. Twice is fine.
+--- Closes the connection; an open transaction is rolled back by the server. A lent one goes back to its pool. Twice is
+--- fine.
 function Conn:close() end
 
 ---@class pg.Pool
 local Pool = {}
 
---- Lends a connection whose close gives it back; waits for one at most timeout seconds (default: the pool's), first come
---- first served, then raises code "pool_timeout". A dead idle connection is replaced. One that is given back inside a
---- transaction is closed instead.
+--- Lends a connection whose close gives it back; waits for one at most timeout seconds (default: the pool's), first
+--- come first served, then raises code "pool_timeout". A dead idle connection is replaced. One that is given back
+--- inside a transaction is closed instead.
 ---@async
 ---@param timeout? number
 ---@return pg.Conn

@@ -1,15 +1,15 @@
 ---@meta garun.plan
---- Packs load plans. A plan says what becomes of each record of a source: the tables, where each column comes from, what
---- is cut, made NULL or rejected, what makes two records the same. garun.pipeline makes and packs plans by itself; use
---- this module to see what it does or to drive a worker of your own.
+--- Packs load plans. A plan says what becomes of each record of a source: the tables, where each column comes from,
+--- what is cut, made NULL or rejected, what makes two records the same. garun.pipeline makes and packs plans by itself;
+--- use this module to see what it does or to drive a worker of your own.
 ---
 ---     local bytes = plan.pack {
 ---       route = { from = "event_name", values = { purchase = "purchase", page_view = "page_view" } },
 ---       tables = { { name = "purchase", partition = "event_date", columns = { ... } }, ... },
 ---     }
 ---
---- Paths: `a.b.c` members, `items[0]` an element, `params[key=page_title].value` the first element whose member `key` is
---- that text, `props[key~userid]` the same without case (ASCII), `.` the whole record. Odd names are quoted:
+--- Paths: `a.b.c` members, `items[0]` an element, `params[key=page_title].value` the first element whose member `key`
+--- is that text, `props[key~userid]` the same without case (ASCII), `.` the whole record. Odd names are quoted:
 --- `a."x.y"`, `params[key="a]b"]`. With CSV a path is the name of a column, taken as it is, or `.`, the whole record as
 --- an object without its nulls.
 
@@ -22,7 +22,8 @@ local plan = {}
 ---  kept); a string that holds none as it is. json: the JSON text, null members of objects left out. Default: json
 ---  for json and jsonb columns, number for numeric types, else text.
 
----@alias garun.plan.From string|garun.plan.Source|(string|garun.plan.Source)[] the first that is not null counts; at most 32
+---@alias garun.plan.From string|garun.plan.Source|(string|garun.plan.Source)[] the first that is not null counts; at
+---  most 32
 
 ---@class garun.plan.Column
 ---@field name string
@@ -46,7 +47,7 @@ local plan = {}
 
 ---@class garun.plan.Table
 ---@field name? string for route.values
----@field partition? string|integer the column, by name or number from 1, whose text tells rows apart for the host (a day)
+---@field partition? string|integer the column, by name or number from 1, whose text tells rows apart for the host
 ---@field columns garun.plan.Column[] in the order of the COPY, at most 1600
 
 ---@class garun.plan.Route
@@ -79,15 +80,15 @@ local plan = {}
 ---@field fold? boolean whether the look-up is without case
 
 ---@class garun.plan.Type
----@field name string "text", "varchar", "bpchar", "int2", "int4", "int8", "numeric", "float4", "float8", "bool", "date",
----  "timestamp", "timestamptz", "uuid", "json" or "jsonb"
+---@field name string "text", "varchar", "bpchar", "int2", "int4", "int8", "numeric", "float4", "float8", "bool",
+---  "date", "timestamp", "timestamptz", "uuid", "json" or "jsonb"
 ---@field length? integer
 ---@field precision? integer
 ---@field scale? integer
 
 --- Packs a plan into the bytes that the worker takes. The same plan gives the same bytes. Raises kind "plan": code
---- "usage" (an unknown key, a wrong value; the text names the place), "path", "type" or "column" (a CSV file has no such
---- column).
+--- "usage" (a wrong value; the text names the place), "path", "type" or "column" (a CSV file has
+--- no such column); kind "usage" for unknown keys.
 ---
 ---     local bytes = plan.pack { tables = { { columns = { { name = "raw", type = "jsonb", from = "." } } } } }
 ---@param spec garun.plan.Spec
@@ -96,7 +97,8 @@ function plan.pack(spec) end
 
 --- Takes a path apart. The whole record is the empty list. Raises kind "plan", code "path", with the place in the text.
 ---
----     plan.parse_path("params[key=title].value")  --> { { name = "params" }, { name = "key", value = "title", fold = false }, { name = "value" } }
+---     plan.parse_path("params[key=title].value")  --> { { name = "params" }, { name = "key", value = "title", fold =
+---     false }, { name = "value" } }
 ---@param text string at most 32 steps
 ---@return garun.plan.Step[]
 function plan.parse_path(text) end

@@ -2,10 +2,19 @@
 --- Rows from what the database itself holds: `garun replay` and `garun rejects replay`.
 local replay = {}
 
+---@class garun.replay.Options
+---@field mapping garun.Mapping
+---@field tenant? string name or id; default: the only active tenant
+---@field from? string first day, YYYY-MM-DD
+---@field to? string last day, inclusive
+---@field dry_run? boolean derive, count, roll back
+---@field conninfo? table of pg.connect; default: the configured database
+---@field on_day? fun(day: string, rows: integer)
+
 --- Derives all columns of the days again from raw_data. Each day is replaced in one transaction; a row that the mapping
 --- cannot store, would leave out or would move to another day stops its day (kind "guard").
 ---@async
----@param opts { tenant: string?, from: string?, to: string?, mapping: garun.Mapping, dry_run: boolean?, conninfo: table?, on_day: fun(day: string, rows: integer)? }
+---@param opts garun.replay.Options
 ---@return { days: integer, rows: integer }
 function replay.run(opts) end
 

@@ -53,6 +53,18 @@ EXCEPTION WHEN feature_not_supported THEN
 END
 $$;
 
+-- Statistics over whole JSON documents tell the planner nothing, and ANALYZE would spend most of its time on them.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_attribute
+               WHERE attrelid = 'add_to_cart'::regclass AND attname IN ('items_json', 'raw_data')
+                 AND attstattarget IS DISTINCT FROM 0) THEN
+        ALTER TABLE add_to_cart ALTER COLUMN items_json SET STATISTICS 0;
+        ALTER TABLE add_to_cart ALTER COLUMN raw_data SET STATISTICS 0;
+    END IF;
+END
+$$;
+
 COMMENT ON TABLE add_to_cart IS 'Cart addition events from GA4.';
 COMMENT ON COLUMN add_to_cart.event_date IS 'Day of the event in the time zone of the GA4 property';
 COMMENT ON COLUMN add_to_cart.event_timestamp IS 'Microseconds since 1970 UTC, as decimal text';

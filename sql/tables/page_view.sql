@@ -39,6 +39,17 @@ EXCEPTION WHEN feature_not_supported THEN
 END
 $$;
 
+-- Statistics over whole JSON documents tell the planner nothing, and ANALYZE would spend most of its time on them.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_attribute
+               WHERE attrelid = 'page_view'::regclass AND attname IN ('raw_data')
+                 AND attstattarget IS DISTINCT FROM 0) THEN
+        ALTER TABLE page_view ALTER COLUMN raw_data SET STATISTICS 0;
+    END IF;
+END
+$$;
+
 COMMENT ON TABLE page_view IS 'Page view events from GA4.';
 COMMENT ON COLUMN page_view.event_date IS 'Day of the event in the time zone of the GA4 property';
 COMMENT ON COLUMN page_view.event_timestamp IS 'Microseconds since 1970 UTC, as decimal text';

@@ -54,6 +54,18 @@ EXCEPTION WHEN feature_not_supported THEN
 END
 $$;
 
+-- Statistics over whole JSON documents tell the planner nothing, and ANALYZE would spend most of its time on them.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_attribute
+               WHERE attrelid = 'purchase'::regclass AND attname IN ('items_json', 'raw_data')
+                 AND attstattarget IS DISTINCT FROM 0) THEN
+        ALTER TABLE purchase ALTER COLUMN items_json SET STATISTICS 0;
+        ALTER TABLE purchase ALTER COLUMN raw_data SET STATISTICS 0;
+    END IF;
+END
+$$;
+
 COMMENT ON TABLE purchase IS
     'E-commerce purchase events from GA4. A reloaded thank-you page fires another: an order is a transaction id.';
 COMMENT ON COLUMN purchase.event_date IS 'Day of the event in the time zone of the GA4 property';

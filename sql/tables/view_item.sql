@@ -46,6 +46,18 @@ EXCEPTION WHEN feature_not_supported THEN
 END
 $$;
 
+-- Statistics over whole JSON documents tell the planner nothing, and ANALYZE would spend most of its time on them.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_attribute
+               WHERE attrelid = 'view_item'::regclass AND attname IN ('items_json', 'raw_data')
+                 AND attstattarget IS DISTINCT FROM 0) THEN
+        ALTER TABLE view_item ALTER COLUMN items_json SET STATISTICS 0;
+        ALTER TABLE view_item ALTER COLUMN raw_data SET STATISTICS 0;
+    END IF;
+END
+$$;
+
 COMMENT ON TABLE view_item IS 'Product view events from GA4.';
 COMMENT ON COLUMN view_item.event_date IS 'Day of the event in the time zone of the GA4 property';
 COMMENT ON COLUMN view_item.event_timestamp IS 'Microseconds since 1970 UTC, as decimal text';

@@ -39,6 +39,17 @@ EXCEPTION WHEN feature_not_supported THEN
 END
 $$;
 
+-- Statistics over whole JSON documents tell the planner nothing, and ANALYZE would spend most of its time on them.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_attribute
+               WHERE attrelid = 'view_search_results'::regclass AND attname IN ('raw_data')
+                 AND attstattarget IS DISTINCT FROM 0) THEN
+        ALTER TABLE view_search_results ALTER COLUMN raw_data SET STATISTICS 0;
+    END IF;
+END
+$$;
+
 COMMENT ON TABLE view_search_results IS 'Successful search events from GA4.';
 COMMENT ON COLUMN view_search_results.event_date IS 'Day of the event in the time zone of the GA4 property';
 COMMENT ON COLUMN view_search_results.event_timestamp IS 'Microseconds since 1970 UTC, as decimal text';

@@ -408,13 +408,14 @@ warn_if_busy()
 fs.mkdir(o.dir, { parents = true })
 local bench <const> = { dir = fs.realpath(o.dir), events = o.events, narrow = o.narrow }
 bench.var = bench.dir .. "/var"
--- Also when something fails or Ctrl-C ends it: no server is left behind.
+-- No server is left behind, also when something fails or Ctrl-C ends it. A cancelled task cannot wait, so that a child
+-- of its own does it, after this process if need be.
 local _ <close> = setmetatable({}, { __close = function()
   if bench.db then
     bench.db:close()
   end
   if not o.keep then
-    private_pg.destroy { var = bench.var }
+    proc.spawn { host.exe(), "db", "destroy", "--yes", env = { GARUN_VAR = bench.var }, detach = true, stdout = "null" }
   end
 end })
 make_server(bench)

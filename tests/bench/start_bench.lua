@@ -23,7 +23,8 @@ local function timed(fn)
   return time.monotonic() - started
 end
 
-local packed <const> = plan.pack { format = "ndjson", tables = { { name = "t", columns = { { name = "a", type = "text", from = "a" } } } } }
+local columns <const> = { { name = "a", type = "text", from = "a" } }
+local packed <const> = plan.pack { format = "ndjson", tables = { { name = "t", columns = columns } } }
 
 local function worker_ready()
   local lane <close> = core.lane { worker = host.worker(), tables = 1 }
@@ -39,5 +40,6 @@ for i = 1, runs do
   worker[i] = timed(worker_ready)
 end
 local g <const>, c <const>, w <const> = median(garun), median(curl), median(worker)
-print(string.format("garun -e ''      %6.2f ms\ncurl --version   %6.2f ms\nratio            %6.2f  (target 1.3 or less)", g, c, g / c))
+print(string.format("garun -e ''      %6.2f ms\ncurl --version   %6.2f ms", g, c))
+print(string.format("ratio            %6.2f  (target 1.3 or less)", g / c))
 print(string.format("worker ready     %6.2f ms  (target 20 or less)", w))

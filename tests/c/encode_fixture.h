@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/buf.h"
 #include "core/err.h"
@@ -39,7 +40,9 @@ static inline uint8_t *fixture_pack(const char *lua, size_t *len)
     lua_pushcfunction(L, luaopen_garun_error);
     lua_setfield(L, -2, "garun.error");
     lua_settop(L, 0);
-    if (luaL_loadfile(L, "runtime/lua/garun/plan.lua") || lua_pcall(L, 0, 1, 0))
+    /* from the project's root, or from build/NAME, where fuzzers run */
+    const char *path = access("runtime", F_OK) == 0 ? "runtime/lua/garun/plan.lua" : "../../runtime/lua/garun/plan.lua";
+    if (luaL_loadfile(L, path) || lua_pcall(L, 0, 1, 0))
         goto fail;
     lua_getfield(L, 1, "pack");
     if (luaL_loadstring(L, lua) || lua_pcall(L, 0, 1, 0) || lua_pcall(L, 1, 1, 0))

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """encode_oracle.py - the encoder against an independent reader: Python's json.
 
-Makes random records (and damages some), runs them through the encode_oracle program and compares, line by line, what must
-come out: the null-stripped record, the values of paths, the verdict on damaged lines.
+Makes random records (and damages some), runs them through the encode_oracle program and compares, line by line, what
+must come out: the null-stripped record, the values of paths, the verdict on damaged lines.
 Usage: encode_oracle.py PROGRAM [rounds [seed]], from the project's root.
 """
 import json
@@ -76,14 +76,16 @@ def element(r):
     if r.random() < 0.3:
         members.append(("extra", value(r, 4)))
     if r.random() < 0.9:
-        members.insert(r.randint(0, len(members)), ("key", r.choice(["one", "two", "fold", "FOLD", "other", Raw("7"), None])))
+        key = r.choice(["one", "two", "fold", "FOLD", "other", Raw("7"), None])
+        members.insert(r.randint(0, len(members)), ("key", key))
     return Pairs(members)
 
 
 def record(r):
     members = list(obj(r, 0))
     for name, make in (("items", lambda: [r.choice([obj(r, 3), value(r, 4)]) for _ in range(r.randint(0, 4))]),
-                       ("ps", lambda: [r.choice([element(r), element(r), value(r, 4)]) for _ in range(r.randint(0, 6))]),
+                       ("ps", lambda: [r.choice([element(r), element(r), value(r, 4)])
+                                       for _ in range(r.randint(0, 6))]),
                        ("num", lambda: number(r)), ("a", lambda: r.choice([obj(r, 2), value(r, 3)])),
                        ("o", lambda: Pairs([("x.y", value(r, 4))]))):
         if r.random() < 0.7:

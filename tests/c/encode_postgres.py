@@ -74,7 +74,8 @@ exception when others then return null; end $$;
 
 # A zero with a great exponent, which numeric refuses, and a tiny number, which float refuses, are stored as 0.
 NUMBER = """select '{c}', raw, {c}, cast_or_null(raw, '{t}') from t where raw ~ '^[-+0-9.eE]+$'
- and {c} is distinct from cast_or_null(raw, '{t}')::{b} and not coalesce({c} = 0 and cast_or_null(raw, '{t}') is null, false);
+ and {c} is distinct from cast_or_null(raw, '{t}')::{b}
+ and not coalesce({c} = 0 and cast_or_null(raw, '{t}') is null, false);
 """
 WHOLE = """select '{c}', raw, {c} from t, lateral (select cast_or_null(raw, 'numeric')::numeric as x) s
  where raw ~ '^[-+0-9.eE]+$' and x is not null and {c} is distinct from
@@ -111,7 +112,7 @@ def main():
             p = subprocess.run(["psql", "-X", "-At", "-v", "ON_ERROR_STOP=1", "-f", "-"], input=sql.encode(),
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
             if p.returncode or p.stdout:
-                sys.exit("round %d: PostgreSQL differs:\n%s%s" % (n, p.stdout.decode()[:2000], p.stderr.decode()[:2000]))
+                sys.exit("round %d: PostgreSQL differs:\n%.2000s%.2000s" % (n, p.stdout.decode(), p.stderr.decode()))
             rows += len(good)
     print("%d rows stored, %d columns each, values as PostgreSQL reads them" % (rows, len(COLUMNS)))
 

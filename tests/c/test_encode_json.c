@@ -437,6 +437,10 @@ static void the_last_of_equal_names_wins(void **state)
     path_gives("'a.b'", "{\"a\":{\"b\":1},\"a\":null}\n", "\\N\n");
     path_gives("'ps[key=k].v'", "{\"ps\":[{\"key\":\"k\",\"v\":1}],\"ps\":[{\"key\":\"k\",\"v\":2}]}\n", "2\n");
     path_gives("'ps[key=k].v'", "{\"ps\":[{\"key\":\"k\",\"v\":1}],\"ps\":[]}\n", "\\N\n");
+    path_gives("'ps[key=k].v'", "{\"ps\":[{\"key\":\"k\",\"v\":1,\"key\":\"j\"}]}\n", "\\N\n");
+    path_gives("'ps[key=k].v'", "{\"ps\":[{\"key\":\"j\",\"v\":1,\"key\":\"\\u006b\"}]}\n", "1\n");
+    path_gives("'ps[key=k].v'", "{\"ps\":[{\"key\":\"k\",\"key\":null,\"v\":1},{\"key\":\"k\",\"v\":2}]}\n", "2\n");
+    path_gives("'ps[key=null].v'", "{\"ps\":[{\"key\":null,\"v\":1},{\"key\":\"null\",\"v\":2}]}\n", "2\n");
     path_gives("'ps[0].v'", "{\"ps\":[{\"v\":1}],\"ps\":[{\"w\":2}]}\n", "\\N\n");
 }
 

@@ -113,8 +113,8 @@ static void every_zone_agrees_with_python(void **state)
             int64_t instant;
             int fit = (int)zone_instant(z, a, &instant);
             if (instant != b || fit != c)
-                fail_msg("%s, local %lld: instant %lld fit %d, Python says %lld fit %d", name, a, (long long)instant, fit,
-                         b, c);
+                fail_msg("%s, local %lld: instant %lld fit %d, Python says %lld fit %d", name, a, (long long)instant,
+                         fit, b, c);
             locals++;
         }
     }
@@ -221,7 +221,7 @@ static void a_damaged_file_is_an_error_whatever_byte_it_is(void **state)
     fclose(f);
     assert_in_range(len, 1000, sizeof good - 1);
     struct err e;
-    for (size_t n = 0; n < len; n++) {           /* cut at every byte: only the end's newline may be missing from sense */
+    for (size_t n = 0; n < len; n++) {           /* cut at every byte */
         struct zone *z = zone_parse(good, n, "test", &e);
         assert_null(z);
     }

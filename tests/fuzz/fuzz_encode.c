@@ -6,7 +6,9 @@
  * the counts add up, raw places lie in the batch, and a stored record goes through the encoder unchanged a second
  * time.
  *
- * With FUZZ_SEEDS=dir in the environment it writes seed inputs there first. Run from the project's root. */
+ * It writes seed inputs into the corpus directory first. Run from the project's root or from build/fuzz. */
+#include <sys/stat.h>
+
 #include "../c/encode_fixture.h"
 #include "encode/scan.h"
 
@@ -86,12 +88,11 @@ static const char csv_seed[] =
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-    (void)argc;
-    (void)argv;
     must(fixture_open(&ndjson, ndjson_plan) && fixture_open(&csv, csv_plan) && fixture_open(&again, again_plan),
         "plans open");
-    const char *dir = getenv("FUZZ_SEEDS");
-    if (dir) {
+    struct stat st;
+    const char *dir = (*argv)[*argc - 1];      /* libFuzzer's last argument: the corpus, or a file to try */
+    if (dir[0] != '-' && stat(dir, &st) == 0 && S_ISDIR(st.st_mode)) {
         const char *plans[] = { ndjson_plan, csv_plan, again_plan };
         seed(dir, "json", json_seed, sizeof json_seed - 1);
         seed(dir, "csv", csv_seed, sizeof csv_seed - 1);

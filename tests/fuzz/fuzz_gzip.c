@@ -91,7 +91,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 2)
         return 0;
-    enum format format = (enum format)(data[0] % 3);      /* auto is resolved from the first two bytes, by Lua's feeding */
+    enum format format = (enum format)(data[0] % 3);      /* without auto, which resolves to one of them */
     size_t step = data[1] ? data[1] : 1;
     data += 2;
     size -= 2;

@@ -1,7 +1,6 @@
 local fs <const> = require "garun.fs"
 local proc <const> = require "garun.proc"
 local t <const> = require "garun.test"
-local task <const> = require "garun.task"
 local host <const> = require "garun.core.host"
 
 local function garun(args)

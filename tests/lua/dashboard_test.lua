@@ -95,7 +95,8 @@ t.test("an order of before the range is no order of the range, whatever is loade
       items_json)
     SELECT id, d::date, extract(epoch FROM d::timestamp)::bigint::text || '000000', tx, 10, '[]'
       FROM tenant_config, (VALUES ('2024-01-01', 'W1'), ('2024-01-02', 'W1'), ('2024-01-02', 'W2'),
-        ('2024-01-02', 'W2'), ('2024-01-02', '(not set)'), ('2024-01-02', '(not set)'), ('2024-01-02', NULL)) AS v(d, tx)]]
+        ('2024-01-02', 'W2'), ('2024-01-02', '(not set)'), ('2024-01-02', '(not set)'),
+        ('2024-01-02', NULL)) AS v(d, tx)]]
   t.match(dashboard(env), " 5 orders, %$50%.00;")
   t.match(dashboard(env, "--from", "2024-01-02", "--to", "2024-01-02"), " 4 orders, %$40%.00;")
 end)

@@ -215,7 +215,8 @@ t.test("a sink to standard output keeps what others wrote before and after", fun
     local put = require("garun.fs").sink("-")
     for i = 1, 200 do put(("x"):rep(1000)) end
     put(nil)]])
-  local r <const> = t.run { "sh", "-c", '(echo a; "$0" "$1"; echo b) > "$2"; "$0" "$1" | wc -c', exe, dir .. "/s.lua", dir .. "/out" }
+  local r <const> = t.run { "sh", "-c", '(echo a; "$0" "$1"; echo b) > "$2"; "$0" "$1" | wc -c', exe,
+    dir .. "/s.lua", dir .. "/out" }
   t.equal(fs.read(dir .. "/out"), "a\n" .. ("x"):rep(200000) .. "b\n")
   t.match(r.stdout, "200000")
 end)
@@ -249,7 +250,7 @@ t.test("an atomic sink shows nothing before it is finished", function()
   local dir <const> = t.tmpdir()
   local path <const> = dir .. "/out"
   fs.write(path, "old", { mode = "0600" })
-  local put, _, _, file = fs.sink(path)
+  local put = fs.sink(path)
   put("new ")
   put("bytes")
   t.equal(fs.read(path), "old")
@@ -257,6 +258,7 @@ t.test("an atomic sink shows nothing before it is finished", function()
   t.equal(fs.read(path), "new bytes")
   t.equal(fs.stat(path).mode, 384)
   t.raises("finished already", put, "more")
+  local file, _
   put, _, _, file = fs.sink(path)
   put("given up")
   file:close()
@@ -331,7 +333,8 @@ t.test("stat tells type, times and links", function()
 end)
 
 t.test("paths are taken apart and put together", function()
-  for path, want in pairs { ["/a/b.gz"] = { "/a", "b.gz" }, ["/a/b/"] = { "/a", "b" }, ["b"] = { ".", "b" }, ["/"] = { "/", "/" },
+  for path, want in pairs { ["/a/b.gz"] = { "/a", "b.gz" }, ["/a/b/"] = { "/a", "b" }, ["b"] = { ".", "b" },
+    ["/"] = { "/", "/" },
     ["/b"] = { "/", "b" }, ["a//b"] = { "a", "b" }, ["//"] = { "/", "/" }, ["./x"] = { ".", "x" } } do
     t.equal({ fs.dirname(path), fs.basename(path) }, want, path)
   end

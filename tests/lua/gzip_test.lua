@@ -22,11 +22,13 @@ end
 
 local function collect()
   local parts <const> = {}
-  return function(chunk) if chunk then parts[#parts + 1] = chunk else parts.ended = (parts.ended or 0) + 1 end end, parts
+  return function(chunk) if chunk then parts[#parts + 1] = chunk else parts.ended = (parts.ended or 0) + 1 end end,
+    parts
 end
 
 local lines <const> = {}
-for i = 1, 20000 do lines[i] = string.format('{"event_name":"page_view","n":%d,"id":"%x"}\n', i, i * 2654435761 & 0xffffffff) end
+for i = 1, 20000 do lines[i] = string.format('{"event_name":"page_view","n":%d,"id":"%x"}\n', i,
+  i * 2654435761 & 0xffffffff) end
 local text <const> = table.concat(lines)
 local packed <const> = gzip.compress(text)
 
@@ -72,7 +74,8 @@ end)
 t.test("cut input is an error at every length, and names the byte", function()
   local small <const> = gzip.compress(text:sub(1, 500))
   for n = 0, #small - 1 do
-    local e <const> = t.raises({ kind = "gzip", code = "truncated" }, function() drain(gzip.reader(pieces(small:sub(1, n), 10), { name = "x.gz" })) end)
+    local e <const> = t.raises({ kind = "gzip", code = "truncated" },
+      function() drain(gzip.reader(pieces(small:sub(1, n), 10), { name = "x.gz" })) end)
     t.match(e.message, "^x%.gz: truncated at byte " .. n .. ":")
   end
   t.raises({ code = "truncated" }, gzip.decompress, packed:sub(1, -2))
@@ -113,9 +116,12 @@ t.test("garbage behind the end is an error that says where", function()
 end)
 
 t.test("what is no gzip at all is described", function()
-  for data, what in pairs { ["<!DOCTYPE html><html><body>Login</body>"] = "an HTML page", ['{"a":1}\n'] = "JSON that is not compressed",
-    ["PK\3\4\20\0"] = "a zip archive", ["BZh91AY"] = "bzip2 data", ["\xfd7zXZ\0\0"] = "xz data", ["\x28\xb5\x2f\xfd\4"] = "Zstandard data",
-    ["<?xml version='1.0'?><Error>"] = "an XML document", ["\x78\x9c\3\0"] = "a bare zlib stream", ["plain text"] = "its first bytes are: plain text",
+  for data, what in pairs { ["<!DOCTYPE html><html><body>Login</body>"] = "an HTML page",
+    ['{"a":1}\n'] = "JSON that is not compressed",
+    ["PK\3\4\20\0"] = "a zip archive", ["BZh91AY"] = "bzip2 data", ["\xfd7zXZ\0\0"] = "xz data",
+      ["\x28\xb5\x2f\xfd\4"] = "Zstandard data",
+    ["<?xml version='1.0'?><Error>"] = "an XML document", ["\x78\x9c\3\0"] = "a bare zlib stream",
+      ["plain text"] = "its first bytes are: plain text",
     ["\0\1\2\27[2J"] = "\\x00\\x01\\x02\\x1b%[2J" } do
     local e <const> = t.raises({ kind = "gzip", code = "not_gzip" }, gzip.decompress, data, { name = "day.json.gz" })
     t.match(e.message, "^day%.json%.gz: this is not gzip data")

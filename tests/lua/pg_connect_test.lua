@@ -14,8 +14,9 @@ t.test("a session is UTF-8, UTC, ISO and named garun whatever the server's defau
       at.database, at.database, at.database }))
   end
   local db <close> = pg.connect(at)
-  for name, want in pairs { client_encoding = "UTF8", TimeZone = "UTC", DateStyle = "ISO, YMD", IntervalStyle = "postgres",
-    application_name = "garun", bytea_output = "hex", standard_conforming_strings = "on" } do
+  for name, want in pairs { client_encoding = "UTF8", TimeZone = "UTC", DateStyle = "ISO, YMD",
+    IntervalStyle = "postgres", application_name = "garun", bytea_output = "hex",
+    standard_conforming_strings = "on" } do
     t.equal(db:value("select current_setting($1)", name), want, name)
   end
   t.equal(db:value("select 0.1::float8 + 0.2"), 0.1 + 0.2)
@@ -50,8 +51,8 @@ t.test("connection strings of both kinds, and what is wrong with others", functi
     at.port or 5432, at.user, at.database))
   t.equal(a:value("select current_setting('application_name')"), "my app")
   local host <const> = at.host:gsub("/", "%%2F")
-  local b <close> = pg.connect { dsn = string.format("postgresql://%s@%s:%s/%s", at.user, host, at.port or 5432, at.database),
-    timeout = 5 }
+  local url <const> = string.format("postgresql://%s@%s:%s/%s", at.user, host, at.port or 5432, at.database)
+  local b <close> = pg.connect { dsn = url, timeout = 5 }
   t.equal(b:database(), at.database)
   t.equal(b:user(), at.user)
   local e <const> = t.raises({ kind = "usage" }, pg.connect, "host=x password=geheim oops")

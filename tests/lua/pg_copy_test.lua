@@ -15,7 +15,8 @@ end
 t.test("rows of every Lua type arrive as they are", function()
   local db <close> = database()
   local c <close> = db:copy_in("c")
-  c:row(1, "tab\tnewline\nreturn\rback\\slash \\N \b\v", 0.1, true, pg.json { a = "x\ny\\z" }, pg.array { 1, 2 }, pg.bytea "\0\\\255")
+  c:row(1, "tab\tnewline\nreturn\rback\\slash \\N \b\v", 0.1, true, pg.json { a = "x\ny\\z" }, pg.array { 1, 2 },
+    pg.bytea "\0\\\255")
   c:row(math.mininteger, "", -math.huge, false, pg.json(json.null), pg.array {}, pg.bytea "")
   c:row(nil, nil, nil, nil, json.null, nil, nil)
   t.equal(c:finish(), 3)

@@ -122,7 +122,8 @@ t.test("no server on a socket: the error says what failed and what to do, withou
 end)
 
 t.test("connection refused on TCP, and a name that does not exist", function()
-  local e = t.raises({ kind = "pg", code = "08001" }, pg.connect, { host = "127.0.0.1", port = 1, database = "x", user = "u" })
+  local e = t.raises({ kind = "pg", code = "08001" }, pg.connect,
+    { host = "127.0.0.1", port = 1, database = "x", user = "u" })
   t.match(e.message, ": Connection refused$")
   t.match(e.hint, "check that the server runs")
   e = t.raises({ kind = "pg", code = "08001" }, pg.connect, { host = "no-such-host.invalid", database = "x" })
@@ -151,12 +152,13 @@ t.test("a missing database and a wrong password carry the server's SQLSTATE", fu
   t.equal({ db.code, db.retryable }, { "28P01", false })
   t.match(db.hint, "POSTGRES_PASSWORD")
   t.ok(not tostring(db):find("wrong-password", 1, true))
-  local right <close> = pg.connect { host = at.host, port = at.port, user = role, database = at.database, password = "right" }
+  local right <close> = pg.connect { host = at.host, port = at.port, user = role, database = at.database,
+    password = "right" }
   t.equal(right:value("select current_user"), role)
 end)
 
--- A server in Python that accepts and then does what `body` says; gives its port.
-local function fake_server(body)
+-- A server in Python that accepts and then does what `body` says, or all that `program` says; gives its port.
+local function fake_server(body, program)
   if t.run { "python3", "-c", "" }.status ~= 0 then t.skip("no python3 here") end
   local path <const> = t.tmpdir() .. "/port"
   local p <const> = proc.spawn { "python3", "-c", string.format([[
@@ -166,10 +168,11 @@ s.bind(("127.0.0.1", 0))
 s.listen(8)
 open(%q + ".new", "w").write(str(s.getsockname()[1]))
 os.rename(%q + ".new", %q)
+%s
 while True:
     c, _ = s.accept()
     %s
-]], path, path, path, body), stdin = "null", stdout = "null", stderr = "null" }
+]], path, path, path, program or "", body), stdin = "null", stdout = "null", stderr = "null" }
   t.after(function() p:kill("SIGKILL") p:wait() end)
   for _ = 1, 100 do
     local file <close> = io.open(path)
@@ -229,6 +232,47 @@ t.test("a backend that does not react to a cancel request loses its connection a
   t.match(e.message, "the connection was closed")
   t.equal(db:status(), "closed")
   terminate(at, pid)
+end)
+
+t.test("a peer that falls silent in mid-query costs timeout and grace, and does not hold up the end of the process", function()
+  local at <const> = t.postgres()
+  local dir <const> = t.tmpdir()
+  local relay <const> = string.format([[
+target, frozen = %q, %q
+def pump(a, b):
+    while True:
+        data = a.recv(65536)
+        while os.path.exists(frozen): time.sleep(0.1)
+        if not data: break
+        b.sendall(data)
+    b.shutdown(socket.SHUT_WR)
+def relay(c):
+    while os.path.exists(frozen): time.sleep(0.1)
+    u = socket.socket(socket.AF_UNIX)
+    u.connect(target)
+    threading.Thread(target=pump, args=(c, u), daemon=True).start()
+    threading.Thread(target=pump, args=(u, c), daemon=True).start()
+import threading
+while True:
+    threading.Thread(target=relay, args=(s.accept()[0],), daemon=True).start()
+]], at.host .. "/.s.PGSQL." .. tostring(at.port or 5432), dir .. "/frozen")
+  local port <const> = fake_server("", relay)
+  local script <const> = dir .. "/silent.lua"
+  local file <close> = io.open(script, "w")
+  file:write(string.format([==[
+    local pg <const> = require "garun.pg"
+    local db <close> = pg.connect { host = "127.0.0.1", port = %d, user = %q, database = %q, sslmode = "disable" }
+    print(db:value "select 1")
+    io.open(%q, "w"):close()
+    local ok <const>, err <const> = pcall(db.query, db, { "select 2", timeout = 0.2 })
+    print(ok, err.kind, err.code, err.retryable, db:status())
+  ]==], port, at.user, at.database, dir .. "/frozen"))
+  file:close()
+  local started <const> = os.time()
+  local r <const> = t.run { "garun", script, timeout = 30 }
+  if r.stderr:find("peer authentication", 1, true) then t.skip("this server does not take connections of this user") end
+  t.equal({ r.status, r.stdout }, { 0, "1\nfalse\tpg\ttimeout\ttrue\tclosed\n" })
+  t.ok(os.time() - started < 15)
 end)
 
 t.test("a server that stops raises a retryable error in a waiting query", function()

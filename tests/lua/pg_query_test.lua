@@ -85,12 +85,12 @@ t.test("a failed statement raises an error object with SQLSTATE and the server's
   local db <close> = connect()
   db:exec "create table u (id int constraint u_key primary key, v text not null)"
   db:exec("insert into u values (1, 'a')")
-  local e = t.raises({ kind = "pg", code = "23505", retryable = false, constraint = "u_key", table = "u",
+  local e <const> = t.raises({ kind = "pg", code = "23505", retryable = false, constraint = "u_key", table = "u",
     detail = "Key (id)=(1) already exists." }, db.exec, db, "insert into u values ($1, $2)", 1, "secret value")
   t.match(e.message, "^duplicate key value")
   t.equal(e.statement, "insert into u values ($1, $2)")
   t.ok(not tostring(e):find("secret value", 1, true))
-  e = t.raises({ code = "42703", position = 8 }, db.query, db, "select nothing")
+  t.raises({ code = "42703", position = 8 }, db.query, db, "select nothing")
   t.raises({ code = "23502", column = "v" }, db.exec, db, "insert into u values (2, null)")
   t.raises({ code = "42P01" }, db.query, db, "select * from nowhere")
   t.equal(db:value("select count(*) from u"), 1)
@@ -102,14 +102,18 @@ t.test("errors that may pass are marked retryable", function()
     t.raises({ code = code, retryable = true }, db.script, db,
       string.format("do $$ begin raise 'x' using errcode = '%s'; end $$", code))
   end
-  t.raises({ code = "23505", retryable = false }, db.script, db, "do $$ begin raise 'x' using errcode = '23505'; end $$")
+  t.raises({ code = "23505", retryable = false }, db.script, db,
+    "do $$ begin raise 'x' using errcode = '23505'; end $$")
 end)
 
 t.test("several statements in one call are refused with a hint, script runs them", function()
   local db <close> = connect()
   local e <const> = t.raises({ code = "42601" }, db.query, db, "select 1; select 2")
   t.match(e.hint, "db:script")
-  local results <const> = db:script("create table s (i int); insert into s values (1), (2); select sum(i) as sum from s")
+  local results <const> = db:script [[
+    create table s (i int);
+    insert into s values (1), (2);
+    select sum(i) as sum from s]]
   t.equal(results.n, 3)
   t.equal(results[2].affected, 2)
   t.equal(results[3][1].sum, 3)

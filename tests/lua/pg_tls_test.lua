@@ -1,33 +1,22 @@
--- TLS: what is verified by default, and that COPY, streams and large values work through it. A server of this file's own,
--- for it must listen on TCP (127.0.0.1) with a certificate.
+-- TLS: what is verified by default, and that COPY, streams and large values work through it. A server of this file's
+-- own, for it must listen on TCP (127.0.0.1) with a certificate.
 local t <const> = require "garun.test"
 local pg <const> = require "garun.pg"
-local host <const> = require "garun.core.host"
+local fs <const> = require "garun.fs"
 local task <const> = require "garun.task"
 
 local server
 
--- Starts it at the first call; gives its settings and the certificate's path.
-local function start()
-  if server then return server end
-  if t.run { "sh", "-c", "command -v openssl" }.status ~= 0 then t.skip("no openssl command here") end
-  local dir <const> = os.tmpname() .. ".d"
-  local env <const> = { GARUN_VAR = dir, PATH = os.getenv("PATH") }
-  local function db(...)
-    local r <const> = t.run { "garun", "db", ..., env = env, clear_env = true }
-    if r.status ~= 0 then t.skip("no server of its own here: " .. r.stderr) end
-    return (r.stdout:gsub("%s+$", ""))
-  end
-  require("garun.fs").mkdir(dir)
-  db("start")
-  local port <const> = 20000 + tonumber((io.open("/proc/self/stat"):read("n"))) % 20000
-  local cert <const> = dir .. "/server.crt"
+-- Makes it listen with TLS; gives its settings.
+local function configure(db, dir)
+  local cert <const>, url <const> = dir .. "/server.crt", db("url")
   do
-    local admin <close> = pg.connect(db("url"))
+    local admin <close> = pg.connect(url)
     local data <const> = admin:value("show data_directory")
     admin:exec(string.format("copy (select 1) to program %s", pg.literal(string.format(
       "cat >/dev/null; cd '%s' && openssl req -new -x509 -nodes -days 2 -subj /CN=localhost -addext "
-      .. "subjectAltName=DNS:localhost -newkey rsa:2048 -keyout server.key -out server.crt 2>/dev/null && chmod 600 server.key "
+      .. "subjectAltName=DNS:localhost -newkey rsa:2048 -keyout server.key -out server.crt 2>/dev/null "
+      .. "&& chmod 600 server.key "
       .. "&& echo 'host all all 127.0.0.1/32 scram-sha-256' > tls_hba.conf && cat pg_hba.conf >> tls_hba.conf", data))))
     local file <close> = io.open(cert, "w")
     file:write(admin:value("select pg_read_file('server.crt')"))
@@ -38,19 +27,45 @@ local function start()
   end
   db("stop")
   db("start")
-  local url <const> = db("url")
-  do
-    local admin <close> = pg.connect(url)
-    if admin:value("show listen_addresses") ~= "127.0.0.1" then t.skip("the private server cannot listen on TCP") end
+  local admin <close> = pg.connect(url)
+  if admin:value("show listen_addresses") ~= "127.0.0.1" then t.skip("the private server cannot listen on TCP") end
+  return { cert = cert, url = url }
+end
+
+-- Starts it at the first call.
+local function start()
+  if server then return server end
+  if t.run { "sh", "-c", "command -v openssl" }.status ~= 0 then t.skip("no openssl command here") end
+  local dir <const> = os.tmpname()
+  os.remove(dir)
+  fs.mkdir(dir)
+  local env <const> = { GARUN_VAR = dir, PATH = os.getenv("PATH") }
+  local function db(...)
+    local cmd <const> = { "garun", "db", env = env, clear_env = true }
+    table.move({ ... }, 1, select("#", ...), 3, cmd)
+    local r <const> = t.run(cmd)
+    if r.status ~= 0 then t.skip("no server of its own here: " .. r.stderr) end
+    return (r.stdout:gsub("%s+$", ""))
   end
-  server = { port = port, cert = cert, url = url, stop = function() db("destroy", "--yes") end }
+  local function stop()
+    db("destroy", "--yes")
+    fs.remove(dir, { recursive = true })
+  end
+  db("start")
+  local ok <const>, made <const> = pcall(configure, db, dir)
+  if not ok then
+    stop()
+    error(made, 0)
+  end
+  made.stop = stop
+  server = made
   return server
 end
 
 local function settings(more)
   local s <const> = start()
   local admin <close> = pg.connect(s.url)
-  local at <const> = { host = "localhost", hostaddr = "127.0.0.1", port = math.tointeger(tonumber(admin:value("show port"))),
+  local at <const> = { host = "localhost", hostaddr = "127.0.0.1", port = admin:value("show port"),
     user = "tls_user", password = "tls-password", database = "postgres", connect_timeout = 5 }
   for k, v in pairs(more or {}) do at[k] = v end
   return at, s
@@ -136,5 +151,5 @@ end)
 t.test("the server of this file is taken away", function()
   if not server then t.skip("it was not started") end
   server.stop()
-  t.ok(host.exe())
+  t.raises({ code = "08001" }, pg.connect, server.url)
 end)

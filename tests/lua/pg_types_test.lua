@@ -13,7 +13,8 @@ local cases <const> = {
   { "float8", "0.1", 0.1 }, { "float8", "1e300", 1e300 }, { "float8", "-0", -0.0 }, { "float8", "5e-324", 5e-324 },
   { "float8", "Infinity", math.huge }, { "float8", "-Infinity", -math.huge }, { "float8", "NaN", 0 / 0 },
   { "numeric", "123456789012345678901234567890.123456789" }, { "numeric(15,2)", "1.10" }, { "numeric", "NaN" },
-  { "text", "" }, { "text", "ä€𝄞\t\n\\x" }, { "varchar(5)", "abcde" }, { "char(4)", "ab", "ab  " }, { "name", "n" }, { "\"char\"", "c" },
+  { "text", "" }, { "text", "ä€𝄞\t\n\\x" }, { "varchar(5)", "abcde" }, { "char(4)", "ab", "ab  " },
+  { "name", "n" }, { "\"char\"", "c" },
   { "date", "2024-02-29" }, { "date", "infinity" }, { "date", "0044-03-15 BC" },
   { "time", "23:59:59.999999" }, { "timetz", "12:00:00+02" },
   { "timestamp", "2024-01-05 06:07:08.123456" }, { "timestamptz", "2024-01-05 06:07:08.5+03" },
@@ -100,8 +101,8 @@ t.test("what psql shows is what a row has", function()
   local db <close> = pg.connect(at)
   local sql <const> = [[select 1 as i, 2.50::numeric as n, 'x' || E'\t' as s, date '2024-01-05' as d,
     timestamp '2024-01-05 01:02:03' as ts, '\x01'::bytea::text as b, interval '1 day 02:03:04' as iv]]
-  local out <const> = t.run { "psql", "-X", "-At", "-F", "|", "-h", at.host, "-p", tostring(at.port or 5432), "-U", at.user,
-    "-d", at.database, "-c", sql, stdin = "" }
+  local out <const> = t.run { "psql", "-X", "-At", "-F", "|", "-h", at.host, "-p", tostring(at.port or 5432), "-U",
+    at.user, "-d", at.database, "-c", sql, stdin = "" }
   if out.status ~= 0 then t.skip("psql cannot connect: " .. out.stderr) end
   local row <const> = db:query({ sql, arrays = true })[1]
   for i = 1, row.n do row[i] = tostring(row[i]) end

@@ -1,5 +1,5 @@
--- plan_test.lua - garun.plan: paths, types, and what is refused before a worker is started. What the packed bytes mean is
--- tested where they are read: tests/c/test_encode_plan.c.
+-- plan_test.lua - garun.plan: paths, types, and what is refused before a worker is started. What the packed bytes mean
+-- is tested where they are read: tests/c/test_encode_plan.c.
 
 local plan <const> = require "garun.plan"
 local t <const> = require "garun.test"
@@ -23,10 +23,10 @@ t.test("paths are taken apart", function()
     { name = "key", value = "page_title", fold = false }, { name = "value" }, { name = "string_value" } })
   t.equal(plan.parse_path("p[key~WebUserId]"), { { name = "p" }, { name = "key", value = "WebUserId", fold = true } })
   t.equal(plan.parse_path([[a."x.y"."q\"r"]]), { { name = "a" }, { name = "x.y" }, { name = 'q"r' } })
-  t.equal(plan.parse_path([[p["a b"="c]d"].v]]), { { name = "p" }, { name = "a b", value = "c]d", fold = false },
+  t.equal(plan.parse_path('p["a b"="c]d"].v'), { { name = "p" }, { name = "a b", value = "c]d", fold = false },
     { name = "v" } })
   t.equal(plan.parse_path([[""]]), { { name = "" } })
-  t.equal(plan.parse_path([[p[key=a.b=c]\]]:sub(1, -2)), { { name = "p" }, { name = "key", value = "a.b=c", fold = false } })
+  t.equal(plan.parse_path("p[key=a.b=c]"), { { name = "p" }, { name = "key", value = "a.b=c", fold = false } })
 end)
 
 t.test("malformed paths are refused with the place", function()

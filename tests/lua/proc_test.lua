@@ -19,7 +19,8 @@ t.test("a program's output and status come back", function()
   t.equal(proc.run { "sh", "-c", "echo out; echo err >&2; exit 3" }, { status = 3, stdout = "out\n", stderr = "err\n" })
   t.equal(proc.run { "printf", "%s|", "a b", "$HOME", "'", 7 }, { status = 0, stdout = "a b|$HOME|'|7|", stderr = "" })
   t.equal(proc.run { "sh", "-c", "kill -9 $$" }, { signal = "SIGKILL", stdout = "", stderr = "" })
-  t.equal(proc.run { "sh", "-c", "echo a; echo b >&2; echo c", stderr = "stdout" }, { status = 0, stdout = "a\nb\nc\n" })
+  t.equal(proc.run { "sh", "-c", "echo a; echo b >&2; echo c", stderr = "stdout" }, { status = 0,
+    stdout = "a\nb\nc\n" })
 end)
 
 t.test("input is fed while output is read, whatever their sizes", function()
@@ -48,7 +49,8 @@ end)
 
 t.test("an error of the input source ends the child and comes through", function()
   local pid_file <const> = t.tmpdir() .. "/pid"
-  local e <const> = t.raises("the source broke", proc.run, { "sh", "-c", "echo $$ > " .. pid_file .. "; cat", input = function()
+  local e <const> = t.raises("the source broke", proc.run, { "sh", "-c", "echo $$ > " .. pid_file .. "; cat",
+    input = function()
     while not (fs.exists(pid_file) and #fs.read(pid_file) > 1) do task.sleep(0.01) end
     error "the source broke"
   end })
@@ -74,7 +76,8 @@ t.test("output goes to files, which are appended to, and input comes from nowher
   t.match(got, "^one\n")
   t.match(got, "two\n")
   t.match(got, "three\n")
-  t.equal(proc.run({ "sh", "-c", "echo x > /dev/stdout; cat /dev/stdin", input = "y" }).stdout, "x\ny", "pipes, not sockets")
+  t.equal(proc.run({ "sh", "-c", "echo x > /dev/stdout; cat /dev/stdin", input = "y" }).stdout, "x\ny",
+    "pipes, not sockets")
 end)
 
 t.test("what cannot be started is told with a reason", function()
@@ -94,10 +97,13 @@ end)
 
 t.test("a timeout ends the child, first politely", function()
   local started = time.monotonic()
-  t.equal(proc.run { "sleep", "60", timeout = 0.05 }, { signal = "SIGTERM", stdout = "", stderr = "", timed_out = true })
-  local r <const> = proc.run { "sh", "-c", "trap 'echo bye; exit 7' TERM; echo hi; while :; do sleep 0.01; done", timeout = 0.2 }
+  t.equal(proc.run { "sleep", "60", timeout = 0.05 }, { signal = "SIGTERM", stdout = "", stderr = "",
+    timed_out = true })
+  local r <const> = proc.run { "sh", "-c", "trap 'echo bye; exit 7' TERM; echo hi; while :; do sleep 0.01; done",
+    timeout = 0.2 }
   t.equal({ r.status, r.stdout, r.timed_out }, { 7, "hi\nbye\n", true })
-  local stubborn <const> = proc.run { "sh", "-c", "trap '' TERM; while :; do sleep 0.01; done", timeout = 0.1, grace = 0.1 }
+  local stubborn <const> = proc.run { "sh", "-c", "trap '' TERM; while :; do sleep 0.01; done", timeout = 0.1,
+    grace = 0.1 }
   t.equal({ stubborn.signal, stubborn.timed_out }, { "SIGKILL", true })
   t.ok(time.monotonic() - started < 10)
 end)
@@ -117,7 +123,8 @@ t.test("output from the background does not hold up the result", function()
 end)
 
 t.test("lines come while the child runs, and a slow reader makes it wait", function()
-  local p <close> = proc.spawn { "sh", "-c", "for i in 1 2 3; do echo line $i; done; cat", stdin = "pipe", stdout = "pipe" }
+  local p <close> = proc.spawn { "sh", "-c", "for i in 1 2 3; do echo line $i; done; cat", stdin = "pipe",
+    stdout = "pipe" }
   local next_line <const> = p:lines()
   t.equal({ next_line(), next_line(), next_line() }, { "line 1", "line 2", "line 3" })
   p:write("from us\n")
@@ -253,7 +260,8 @@ end)
 t.test("many children at once", function()
   local list <const> = {}
   for i = 1, 60 do list[i] = i end
-  local got <const> = task.map(list, function(i) return tonumber(proc.run({ "echo", i }).stdout) end, { concurrency = 20 })
+  local got <const> = task.map(list, function(i) return tonumber(proc.run({ "echo", i }).stdout) end,
+    { concurrency = 20 })
   t.equal(got, list)
   local fds <const> = #fs.list("/proc/self/fd")
   task.map(list, function(i) return proc.run { "true", i } end, { concurrency = 20 })

@@ -273,3 +273,16 @@ t.test("ten thousand tasks", function()
   end)
   t.equal(n, 10000)
 end)
+
+t.test("a timer that became due while a task computed is not held up by other events", function()
+  local started <const>, woke = time.monotonic(), nil
+  task.scope(function()
+    task.spawn(function() task.sleep(0.01) woke = time.monotonic() end)
+    task.background(task.sleep, 20)                       -- keeps the loop waiting for something
+    task.spawn(function()
+      task.sleep(0)
+      while time.monotonic() < started + 0.05 do end      -- the timer is overdue now
+    end)
+  end)
+  t.ok(woke - started < 10, "it woke after " .. woke - started)
+end)

@@ -12,20 +12,7 @@ local errors <const> = require "garun.error"
 local json <const> = require "garun.json"
 local options <const> = require "garun.options"
 local pg <const> = require "garun.pg"
-
--- Strangers wrote these bytes: nothing that a terminal obeys gets through.
-local function printable(raw)
-  local text = raw
-  if not utf8.len(text) then text = text:gsub("[\x80-\xFF]", function(c) return string.format("\\x%02X", c:byte()) end) end
-  text = text:gsub("%c", function(c) return string.format("\\x%02X", c:byte()) end)
-  -- C1 controls, bidirectional marks and overrides, line separators
-  return (text:gsub(utf8.charpattern, function(c)
-    local n <const> = #c > 1 and utf8.codepoint(c) or 0
-    if n >= 0x80 and n < 0xA0 or n >= 0x200B and n <= 0x200F or n >= 0x2028 and n <= 0x202E or n >= 0x2066 and n <= 0x2069 then
-      return string.format("\\u{%04X}", n)
-    end
-  end))
-end
+local printable <const> = require "garun.printable"
 
 local function tenant_id(db, name)
   return require("garun.ingest").tenant(db, name).id
@@ -38,7 +25,8 @@ function commands.list(opts)
   local limit <const> = opts.limit or 50
   local rows <const> = db:query([[
     select id, source, line, byte_offset, column_name, code, reason, created_at::text, replayed_at::text
-      from garun.rejects where tenant_id = $1 and ($2 or replayed_at is null) and ($3::text is null or position($3 in source) > 0)
+      from garun.rejects
+     where tenant_id = $1 and ($2 or replayed_at is null) and ($3::text is null or position($3 in source) > 0)
      order by id desc limit $4]], tenant_id(db, opts.tenant), opts.all or false, opts.source, limit)
   if opts.json then
     for _, r in ipairs(rows) do print(json.encode(r)) end
@@ -59,7 +47,8 @@ function commands.show(opts)
   local db <close> = pg.connect()
   local r <const> = db:one("select * from garun.rejects where id = $1", id)
   if not r then error(errors.new { kind = "usage", message = "there is no reject " .. id }, 0) end
-  for _, k in ipairs { "source", "line", "byte_offset", "column_name", "code", "reason", "created_at", "replayed_at", "load_id" } do
+  for _, k in ipairs { "source", "line", "byte_offset", "column_name", "code", "reason", "created_at", "replayed_at",
+    "load_id" } do
     if r[k] ~= nil then print(string.format("%-12s %s", k, printable(tostring(r[k])))) end
   end
   print()

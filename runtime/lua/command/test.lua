@@ -20,7 +20,9 @@ local function options(args)
     local a <const> = args[i]
     if a == "-j" or a == "-k" then
       i = i + 1
-      if not args[i] then error(errors.new { kind = "usage", message = "option " .. a .. " needs an operand", hint = usage }) end
+      if not args[i] then
+        error(errors.new { kind = "usage", message = "option " .. a .. " needs an operand", hint = usage })
+      end
       if a == "-j" then opts.jobs = math.tointeger(args[i]) else opts.filter = args[i] end
     elseif a == "-v" then
       opts.verbose = true

@@ -5,17 +5,19 @@ local errors <const> = require "garun.error"
 
 local copy <const> = {}
 
+local function usage(message, hint)
+  error(errors.new { kind = "usage", message = message, hint = hint }, 0)
+end
+
 local function check_function(fn, value)
-  if type(value) ~= "function" then
-    error(errors.new { kind = "usage", message = string.format("%s: a function is expected, got %s", fn, type(value)) }, 0)
-  end
+  if type(value) ~= "function" then usage(string.format("%s: a function is expected, got %s", fn, type(value))) end
 end
 
 -- Each call of next_row gives an array of one value per column, or nil at the end.
 function copy.rows(db, what, columns, next_row)
   check_function("copy.rows", next_row)
   if type(columns) ~= "table" then
-    error(errors.new { kind = "usage", message = "copy.rows: columns must be a list of names, got " .. type(columns) }, 0)
+    usage("copy.rows: columns must be a list of names, got " .. type(columns))
   end
   local n <const> = #columns
   local out <close> = db:copy_in(what, columns)
@@ -38,8 +40,8 @@ end
 -- What `from` gives goes into a table of another connection as it is, without becoming Lua values.
 function copy.between(from_db, from, to_db, what, columns)
   if from_db == to_db then
-    error(errors.new { kind = "usage", message = "copy.between: two connections are needed, one reads while the other writes",
-      hint = "within one database use INSERT ... SELECT" }, 0)
+    usage("copy.between: two connections are needed, one reads while the other writes",
+      "within one database use INSERT ... SELECT")
   end
   local input <close> = from_db:copy_out(from)
   local out <close> = to_db:copy_in(what, columns)

@@ -1,7 +1,7 @@
 -- garun.plan: packs a load plan for the worker (encode/plan.h has the format and checks it again).
 --
--- A plan says what becomes of a record: the tables, where each column comes from, what makes two records the same. It is
--- all that the worker knows of a load: no name of a source or of a column is built in there.
+-- A plan says what becomes of a record: the tables, where each column comes from, what makes two records the same. It
+-- is all that the worker knows of a load: no name of a source or of a column is built in there.
 
 local errors <const> = require "garun.error"
 

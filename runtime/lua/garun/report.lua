@@ -15,6 +15,6 @@ return function(err, traceback)
   if traceback and not quiet[kind] then text = text .. "\n" .. traceback end
   local ok, log = pcall(require, "garun.log")
   if ok and log.redact then text = log.redact(text) end
-  io.stderr:write(text, "\n")
+  io.stderr:write(require "garun.printable"(text, true), "\n")
   return errors.is(err) and (err.exit_code or exit_codes[kind]) or 1
 end

@@ -9,8 +9,7 @@ local core <const> = require "garun.core.pg"
 local config <const> = require "garun.config"
 local connect <const> = require "garun.pg.connect"
 local errors <const> = require "garun.error"
-local host_task <const> = require "garun.core.task"
-local task <const> = require "garun.task"
+local core_task <const> = require "garun.core.task"
 local time <const> = require "garun.time"
 
 local M <const> = {}
@@ -35,7 +34,8 @@ end
 function M.new(conninfo, opts)
   opts = errors.check_options("pg.pool", opts, OPTIONS)
   if opts.reset ~= nil and opts.reset ~= "rollback" and opts.reset ~= "discard" then
-    error(errors.new { kind = "usage", message = "pg.pool: option 'reset' must be \"rollback\" or \"discard\"" }, 0)
+    error(errors.new { kind = "usage",
+      message = "pg.pool: option 'reset' must be \"rollback\" or \"discard\"" }, 0)
   end
   return setmetatable({
     conninfo = conninfo,
@@ -77,7 +77,8 @@ local function put_back(self, item)
   end
 end
 
--- Called by the C side in place of closing a lent handle. If the handle still has its connection afterwards it is closed.
+-- Called by the C side in place of closing a lent handle. If the handle still has its connection afterwards it is
+-- closed.
 local function returned(self, handle, item)
   self.lent = (self.lent or 1) - 1
   local clean <const> = handle:alive() and not handle:in_transaction()
@@ -142,11 +143,11 @@ end
 
 -- Waits for an item or a place; nil at the timeout.
 local function queue(self, seconds)
-  local waiter <const> = { park = host_task.park() }
+  local waiter <const> = { park = core_task.park() }
   self.waiters[#self.waiters + 1] = waiter
   local mine <const> = {}
   local ok <const>, err <const> = pcall(function()
-    local alarm <close> = host_task.alarm(seconds, mine)
+    local alarm <close> = core_task.alarm(seconds, mine)
     waiter.park:wait()
     return alarm
   end)

@@ -55,7 +55,8 @@ local function commit(db)
   if not ok then
     if errors.is(result, "pg") and db:status() == "closed" then
       result.retryable = false
-      result.hint = "the connection was lost during COMMIT: whether it took place is unknown; look before doing it again"
+      result.hint = "the connection was lost during COMMIT: whether it took place is unknown; look before doing it "
+        .. "again"
     end
     error(result, 0)
   end

@@ -6,7 +6,8 @@ local M <const> = {}
 
 local function check(fn, value, what)
   if type(value) ~= "string" then
-    error(errors.new { kind = "usage", message = string.format("%s: %s must be a string, got %s", fn, what, type(value)) }, 0)
+    error(errors.new { kind = "usage",
+      message = string.format("%s: %s must be a string, got %s", fn, what, type(value)) }, 0)
   end
   if value:find("\0", 1, true) or not utf8.len(value) then
     error(errors.new { kind = "usage", message = string.format("%s: %s has a NUL byte or is not UTF-8", fn, what) }, 0)
