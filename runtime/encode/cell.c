@@ -294,6 +294,8 @@ static enum cell_status put_bool(struct cell *c, const struct plan_column *col, 
         { "true", 't' }, { "false", 'f' }, { "t", 't' }, { "f", 'f' }, { "yes", 't' }, { "no", 'f' },
         { "y", 't' }, { "n", 'f' }, { "on", 't' }, { "off", 'f' }, { "1", 't' }, { "0", 'f' },
     };
+    if (v->type == 't' || v->type == 'f')
+        return put_bytes(out, v->type == 't' ? "t" : "f", 1);
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         size_t n = strlen(words[i].word);
         if (n == v->len && strncasecmp(words[i].word, (const char *)v->p, n) == 0)

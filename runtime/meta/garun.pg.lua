@@ -28,8 +28,9 @@
 ---
 --- Errors are raised: kind "pg", code the SQLSTATE or "closed", "busy", "timeout", "copy", "too_many",
 --- "duplicate_column", "pool_timeout"; message, detail, hint, retryable (true for 08*, 53*, 40001, 40P01, 55P03,
---- 57P01-57P03), statement (its first 200 characters; parameters are never shown), and where the server gave them:
---- where, schema, table, column, datatype, constraint, position. Misuse raises kind "usage".
+--- 57P01-57P03), connection (database, host, user), statement (its first 200 characters; parameters are never shown),
+--- and where the server gave them: where, schema, table, column, datatype, constraint, position. Misuse raises kind
+--- "usage".
 ---
 --- One connection runs one thing at a time; a second task gets code "busy". A task that is cancelled while it waits for
 --- a statement closes the connection and has the server cancel the statement; an open transaction is rolled back by

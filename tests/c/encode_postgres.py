@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 
-import encode_oracle
+sys.dont_write_bytecode = True
+import encode_oracle  # noqa: E402  the file beside this one
 
 COLUMNS = [("i2", "int2"), ("i4", "int4"), ("i8", "int8"), ("n", "numeric"), ("n102", "numeric(10,2)"),
            ("n33", "numeric(3,3)"), ("nneg", "numeric(2,-3)"), ("f4", "float4"), ("f8", "float8"), ("b", "bool"),

@@ -157,6 +157,21 @@ t.test("a cancelled writer leaves a connection that can be used", function()
   t.equal(db:value("select count(*) from c"), 0)
 end)
 
+t.test("a write that was cut off ends the COPY: nothing can be stored after half a row", function()
+  local db <close> = database [[
+    create table c (s text);
+    create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.05); return new; end $$;
+    create trigger slow before insert on c for each row execute function slow();
+  ]]
+  local c <close> = db:copy_in("c")
+  t.raises({ kind = "timeout" }, task.timeout, 0.3, c.write, c, (("z"):rep(1000) .. "\n"):rep(20000))
+  t.raises("was cut off", c.write, c, "more\n")
+  t.raises("was cut off", c.row, c, "more")
+  t.raises("was cut off", c.finish, c)
+  c:close()
+  t.equal(db:value("select count(*) from c"), 0)
+end)
+
 t.test("copy_out gives chunks or rows, from a table or a query", function()
   local db <close> = database()
   db:exec("insert into c (i, s) select g, repeat('x', 100) from generate_series(1, 20000) g")

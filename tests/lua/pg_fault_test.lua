@@ -277,7 +277,7 @@ end)
 
 t.test("a server that stops raises a retryable error in a waiting query", function()
   local dir <const> = t.tmpdir()
-  local env <const> = { GARUN_VAR = dir, PATH = os.getenv("PATH") }
+  local env <const> = { GARUN_VAR = dir, PATH = os.getenv("PATH"), ASAN_OPTIONS = os.getenv("ASAN_OPTIONS") }
   local url <const> = t.run { "garun", "db", "url", env = env, clear_env = true }
   if url.status ~= 0 then t.skip("no private server here: " .. url.stderr) end
   t.after(function() t.run { "garun", "db", "destroy", "--yes", env = env, clear_env = true } end)

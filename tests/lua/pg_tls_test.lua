@@ -39,7 +39,7 @@ local function start()
   local dir <const> = os.tmpname()
   os.remove(dir)
   fs.mkdir(dir)
-  local env <const> = { GARUN_VAR = dir, PATH = os.getenv("PATH") }
+  local env <const> = { GARUN_VAR = dir, PATH = os.getenv("PATH"), ASAN_OPTIONS = os.getenv("ASAN_OPTIONS") }
   local function db(...)
     local cmd <const> = { "garun", "db", env = env, clear_env = true }
     table.move({ ... }, 1, select("#", ...), 3, cmd)

@@ -101,16 +101,24 @@ local function lend(self, item)
   return handle
 end
 
+-- Runs fn and tells whether it succeeded; a failure that is not PostgreSQL's, a cancellation above all, is not swallowed.
+local function attempt(fn, ...)
+  local ok <const>, err <const> = pcall(fn, ...)
+  if not ok and not errors.is(err, "pg") then error(err, 0) end
+  return ok
+end
+
+local function reset(item)
+  item.conn:exec { "DISCARD ALL", prepare = false, timeout = item.session.timeout }
+  core.forget_statements(item.conn)
+  connect.set_up(item.conn, item.session.sql, item.session.timeout)
+end
+
 -- True when the idle connection may be lent: young enough, alive, and reset if the pool is told so.
 local function fit(self, item)
   if self.recycle > 0 and time.monotonic() - item.born > self.recycle then return false end
   if not item.conn:alive() then return false end
-  if not (self.discard and item.used) then return true end
-  return (pcall(function()
-    item.conn:exec { "DISCARD ALL", prepare = false, timeout = item.session.timeout }
-    core.forget_statements(item.conn)
-    connect.set_up(item.conn, item.session.sql, item.session.timeout)
-  end))
+  return not (self.discard and item.used) or attempt(reset, item)
 end
 
 local function open(self)       -- a place is reserved already
@@ -168,41 +176,39 @@ end
 
 function pool:connect(timeout)
   local seconds <const> = timeout or self.wait
-  local deadline <const> = time.monotonic() + seconds
+  local item, slot
   check_open(self)
-  local first = true
-  while true do
-    local item, slot
-    if first and #self.waiters > 0 or self.total >= self.size + self.max_overflow and #self.idle == 0 then
-      local got <const> = queue(self, math.max(0, deadline - time.monotonic()))
-      if not got then error(timed_out(self, seconds), 0) end
-      item, slot = got.item, got.slot
-    else
-      item = table.remove(self.idle)
-      if not item then
-        self.total = self.total + 1
-        slot = true
-      end
-    end
-    first = false
-    if self.closed then
-      if item then item.conn:close() end
-      free_slot(self)
-      check_open(self)
-    end
-    if slot then return lend(self, open(self)) end
-    if item then
-      if fit(self, item) then return lend(self, item) end
-      item.conn:close()
-      return lend(self, open(self))     -- in its place
+  if #self.waiters > 0 or self.total >= self.size + self.max_overflow and #self.idle == 0 then
+    local got <const> = queue(self, seconds)
+    if not got then error(timed_out(self, seconds), 0) end
+    item, slot = got.item, got.slot
+  else
+    item = table.remove(self.idle)
+    if not item then
+      self.total = self.total + 1
+      slot = true
     end
   end
+  if self.closed then
+    if item then item.conn:close() end
+    free_slot(self)
+    check_open(self)
+  end
+  if slot then return lend(self, open(self)) end
+  local ok <const>, fits <const> = pcall(fit, self, item)
+  if ok and fits then return lend(self, item) end
+  item.conn:close()
+  if not ok then
+    free_slot(self)
+    error(fits, 0)
+  end
+  return lend(self, open(self))       -- in its place
 end
 
 function pool:with(fn, ...)
   local db <close> = self:connect()
   local results <const> = table.pack(pcall(fn, db, ...))
-  if db:status() == "transaction" then pcall(db.exec, db, { "ROLLBACK", prepare = false, timeout = 10 }) end
+  if db:status() == "transaction" then attempt(db.exec, db, { "ROLLBACK", prepare = false, timeout = 10 }) end
   if not results[1] then error(results[2], 0) end
   return table.unpack(results, 2, results.n)
 end

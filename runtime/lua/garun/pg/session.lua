@@ -28,7 +28,10 @@ end
 local function undo(db, sql)
   local status <const> = db:status()
   if status == "closed" or status == "idle" then return end
-  if not pcall(db.script, db, { sql, timeout = ROLLBACK_TIMEOUT }) then db:close() end
+  local ok <const>, err <const> = pcall(db.script, db, { sql, timeout = ROLLBACK_TIMEOUT })
+  if ok then return end
+  db:close()
+  if not errors.is(err, "pg") then error(err, 0) end      -- a cancellation during the rollback is not swallowed
 end
 
 local function begin_sql(opts)
