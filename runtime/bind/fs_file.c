@@ -25,7 +25,6 @@
 
 #define CHUNK      (256u << 10)      /* bytes of a read without a size */
 #define READ_MAX   (64 << 20)
-#define AHEAD      (4u << 20)        /* what the kernel is asked to have ready behind a sequential read */
 #define SLICE      4096u             /* PIPE_BUF: what a writable pipe takes without blocking (pipe(7)) */
 
 enum op { OP_READ, OP_WRITE, OP_SYNC, OP_PERSIST };
@@ -120,9 +119,6 @@ static void io_read(struct fs_io *io)
         if (f->kind != KIND_REGULAR)
             break;
     }
-    /* While the script works on this chunk, the disk fetches the next ones. */
-    if (f->kind == KIND_REGULAR && io->got == io->n && io->n >= CHUNK)
-        posix_fadvise(f->fd, io->at + (off_t)io->got, AHEAD, POSIX_FADV_WILLNEED);
 }
 
 static void io_write(struct fs_io *io)

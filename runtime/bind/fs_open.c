@@ -46,6 +46,8 @@ static struct fs_file *l_file_adopt(lua_State *L, struct fs_box *box, int fd, co
     f->append = (flags & O_APPEND) != 0;
     if (S_ISREG(f->was.st_mode)) {
         f->kind = KIND_REGULAR;
+        /* Doubles the kernel's read-ahead. An explicit POSIX_FADV_WILLNEED for each chunk was measured too: it looks every
+         * page up although it is there, a tenth of the CPU of a load. */
         if (f->readable)
             posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     } else {

@@ -24,8 +24,8 @@
  * back-pressure, at most PG_COPY_PIECE bytes are ever queued. Use as `return l_pg_copy_send(...)`. The n bytes must
  * stay valid and unchanged until k runs or an error is raised; pieces may cut rows anywhere. Rows that the script wrote
  * before with :row() go first. Raises the server's error as soon as the server has sent one, the error of a lost
- * connection, and the cancellation of the task; after any of them the COPY is over and close() of the object cleans up.
- * */
+ * connection, and the cancellation of the task; after any of them the COPY is over and close() of the object cleans
+ * up. */
 int l_pg_copy_send(lua_State *L, int copy_idx, const char *data, size_t n, lua_KFunction k, lua_KContext ctx);
 
 /* Ends the COPY in good order and continues in k when the server has answered; l_pg_copy_rows() then gives its count.

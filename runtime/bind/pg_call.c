@@ -260,8 +260,12 @@ static int l_give_up(lua_State *L, struct pg_conn *c)
 {
     struct err e;
 
-    err_set(&e, "pg", "timeout", "%s: the statement ran longer than its timeout of %g s and the server did not end it "
-            "within %g s of the cancel request; the connection was closed", c->what, c->limit, PG_GRACE);
+    if (c->drain)
+        err_set(&e, "pg", "timeout", "%s: an earlier stream or COPY on this connection was left, and the server did "
+                "not end it within %g s of the cancel request; the connection was closed", c->what, PG_GRACE);
+    else
+        err_set(&e, "pg", "timeout", "%s: the statement ran longer than its timeout of %g s and the server did not end "
+                "it within %g s of the cancel request; the connection was closed", c->what, c->limit, PG_GRACE);
     e.retryable = true;
     pg_kill(c, "a statement could not be cancelled in time");
     return l_pg_raise_err(L, c, &e);

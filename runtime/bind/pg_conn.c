@@ -303,8 +303,8 @@ static int l_in_transaction(lua_State *L)
     return 1;
 }
 
-/* alive() -> false when the server has closed an idle connection meanwhile. Reads what lies in the socket, never waits.
- * */
+/* alive() -> false when the server has closed an idle connection meanwhile. Reads what lies in the socket, never
+ * waits. */
 static int l_alive(lua_State *L)
 {
     struct pg_box *box = luaL_checkudata(L, 1, PG_CONN);

@@ -4,8 +4,8 @@
  * results. A pool moves the pg_conn to a new box with every lease, so that an old handle cannot reach it any more.
  *
  * A call (db:query ...) runs inside l_pg_guard: enter -> ready -> send -> collect -> leave. Whatever leaves the call
- * without pg_leave(), a cancelled task above all, closes the connection: libpq's protocol state is then unknown to us.
- * */
+ * without pg_leave(), a cancelled task above all, closes the connection: libpq's protocol state is then unknown to
+ * us. */
 #ifndef GARUN_PG_CONN_H
 #define GARUN_PG_CONN_H
 
@@ -157,8 +157,8 @@ struct pg_opts { double timeout; int nulls, numbers, arrays, prepare; };    /* n
 void l_pg_sql(lua_State *L, int idx, const char *what, struct pg_opts *o);
 /* Applies *o to the call that was entered; the text at sql_idx becomes the errors' statement. */
 void l_pg_apply(lua_State *L, struct pg_conn *c, const struct pg_opts *o, int sql_idx);
-/* Makes sure that the types of all results are known, then continues in k; what it reads for that is taken out again.
- * */
+/* Makes sure that the types of all results are known, then continues in k; what it reads for that is taken out
+ * again. */
 int  l_pg_types(lua_State *L, struct pg_conn *c, lua_KFunction k);
 /* The call is over, its results stay until pg_clear: turning them into Lua values may raise without harm. */
 void pg_settle(struct pg_conn *c);

@@ -1,5 +1,5 @@
-/* pg_encode.c - Lua values as a row of COPY text (manual, COPY, Text Format). Owns nothing; the buffer is the caller's.
- * */
+/* pg_encode.c - Lua values as a row of COPY text (manual, COPY, Text Format). Owns nothing; the buffer is the
+ * caller's. */
 #include <lauxlib.h>
 #include "bind/pg_value.h"
 

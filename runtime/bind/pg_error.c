@@ -159,8 +159,8 @@ int l_pg_raise(lua_State *L, struct pg_conn *c)
     __builtin_unreachable();
 }
 
-/* A failed connection has no PGresult. With PQERRORS_VERBOSE the SQLSTATE is in the text: "FATAL: 28P01: password ...".
- * */
+/* A failed connection has no PGresult. With PQERRORS_VERBOSE the SQLSTATE is in the text:
+ * "FATAL:  28P01: password ...", with two spaces. */
 static bool find_sqlstate(const char *text, char out[6], const char **message)
 {
     for (const char *p = strstr(text, ":  "); p; p = strstr(p + 1, ":  ")) {

@@ -2,8 +2,40 @@
 #include <lauxlib.h>
 #include "bind/pg.h"
 #include "bind/pg_value.h"
+#include "loop/task.h"
+
+static int l_remember(lua_State *L)
+{
+    lua_settop(L, 1);
+    if (task_traceback(L, 1))
+        lua_pop(L, 1);          /* raised again: the first traceback has these frames too */
+    else
+        task_remember_traceback(L, L);
+    return 1;
+}
+
+static int l_call_k(lua_State *L, int status, lua_KContext ctx)     /* stack: handler, results or error */
+{
+    (void)ctx;
+    lua_pushboolean(L, status == LUA_OK || status == LUA_YIELD);
+    lua_replace(L, 1);
+    return lua_gettop(L);
+}
+
+/* call(fn, ...): pcall for code that raises the error again after a rollback; the traceback of where it was raised
+ * first is kept for whoever prints it. */
+static int l_call(lua_State *L)
+{
+    int n = lua_gettop(L) - 1;
+
+    luaL_checkany(L, 1);
+    lua_pushcfunction(L, l_remember);
+    lua_insert(L, 1);
+    return l_call_k(L, lua_pcallk(L, n, LUA_MULTRET, 1, 0, l_call_k), 0);
+}
 
 static const luaL_Reg functions[] = {
+    { "call", l_call },
     { "new", l_pg_new },
     { "move", l_pg_move },
     { "on_close", l_pg_on_close },
@@ -21,8 +53,8 @@ static const char *const internal[] = {
     "open", "copy_in_sql", "copy_out_sql", "pipeline_run", "forget_statements", NULL
 };
 
-/* The module table has the connection's method table as `conn`, to which session.lua adds what is better said in Lua.
- * */
+/* The module table has the connection's method table as `conn`, to which session.lua adds what is better said in
+ * Lua. */
 int luaopen_garun_core_pg(lua_State *L)
 {
     luaL_newlib(L, functions);

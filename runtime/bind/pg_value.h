@@ -60,8 +60,8 @@ struct pg_params {                  /* points into the strings above it on the L
 };
 
 /* Turns the values from index `first` to the top into strings and pushes nothing; *p is filled with what
- * PQsendQueryParams wants, in a userdata that replaces the value at `box` on the stack. Raises for what cannot be sent.
- * */
+ * PQsendQueryParams wants, in a userdata that replaces the value at `box` on the stack. Raises for what cannot be
+ * sent. */
 struct pg_params *l_pg_params(lua_State *L, int box, int first, const char *what);
 /* Leaves the text of the value at idx on the stack in its place, nil for NULL; true when it is bytea. */
 bool l_pg_to_text(lua_State *L, int idx, const char *what, int number);
@@ -86,8 +86,8 @@ enum pg_text_fault { PG_TEXT_FINE, PG_TEXT_NUL, PG_TEXT_UTF8 };
 enum pg_text_fault pg_text_check(const char *s, size_t n, size_t *at);
 /* Appends s as a COPY TEXT field, checked as above. Sets *oom and returns PG_TEXT_FINE when memory is short. */
 enum pg_text_fault pg_text_copy(struct buf *b, const char *s, size_t n, size_t *at, bool *oom);
-/* Shortest text that reads back as the same double; PostgreSQL's spelling for what is not finite. Returns its length.
- * */
+/* Shortest text that reads back as the same double; PostgreSQL's spelling for what is not finite. Returns its
+ * length. */
 size_t pg_text_double(double d, char out[40]);
 
 #endif

@@ -418,12 +418,15 @@ function Conn:cancel() end
 ---@param options pg.Defaults
 function Conn:defaults(options) end
 
+--- What the connection is doing. "draining": a stream or COPY was left early, the next call reads its rest first.
 ---@return "new"|"idle"|"transaction"|"busy"|"listening"|"rows"|"copy_in"|"copy_out"|"draining"|"closed"
 function Conn:status() end
 
----@return "idle"|"open"|"failed"|"active" status of the transaction, without asking the server
+--- The transaction's state, without asking the server; "failed" until it is rolled back.
+---@return "idle"|"open"|"failed"|"active"
 function Conn:transaction_status() end
 
+--- Whether a transaction is open, failed ones included.
 ---@return boolean
 function Conn:in_transaction() end
 
@@ -436,19 +439,24 @@ function Conn:alive() end
 ---@return string?
 function Conn:parameter(name) end
 
----@return integer version 150004 for 15.4
+--- The server's version as one number: 150004 is 15.4.
+---@return integer
 function Conn:server_version() end
 
----@return integer pid of the backend, for pg_stat_activity
+--- The pid of this connection's backend, for pg_stat_activity.
+---@return integer
 function Conn:backend_pid() end
 
+--- The database's name.
 ---@return string
 function Conn:database() end
 
+--- The user that logged in.
 ---@return string
 function Conn:user() end
 
----@return string? protocol "TLSv1.3", nil in clear text
+--- "TLSv1.3", or nil in clear text and on a Unix socket.
+---@return string?
 function Conn:tls() end
 
 --- Closes the connection; an open transaction is rolled back by the server. A lent one goes back to its pool. Twice is
@@ -482,6 +490,7 @@ function Pool:with(fn, ...) end
 ---@field waiting integer tasks
 ---@field closed boolean
 
+--- Numbers at this moment.
 ---@return pg.PoolStatus
 function Pool:status() end
 

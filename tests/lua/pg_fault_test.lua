@@ -234,7 +234,7 @@ t.test("a backend that does not react to a cancel request loses its connection a
   terminate(at, pid)
 end)
 
-t.test("a peer that falls silent in mid-query costs timeout and grace, and does not hold up the end of the process", function()
+t.test("a peer that falls silent costs timeout and grace, and does not hold up the end of the process", function()
   local at <const> = t.postgres()
   local dir <const> = t.tmpdir()
   local relay <const> = string.format([[

@@ -293,12 +293,20 @@ local function sum(results)
   return total
 end
 
--- A table of which a good part is new has statistics that lie to the planner.
+-- A table of which a good part is new has statistics that lie to the planner. The columns that an index is on, which
+-- queries filter and join by, are analyzed at once; ANALYZE with a column list does not reset the table's change counter
+-- (analyze.c, do_analyze_rel), so autovacuum follows with all columns.
 local function analyze(db, total, mapping)
   for _, name in ipairs(mapping.names) do
     local n <const> = total.tables[name] or 0
-    local known <const> = db:value("select reltuples from pg_class where oid = $1::regclass", pg.ident(name))
-    if n > 0 and (known <= 0 or n > known / 10) then db:exec("analyze " .. pg.ident(name)) end
+    local t <const> = db:one([[
+      select c.reltuples, (select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute
+                            where attrelid = c.oid and attnum in (select unnest(indkey) from pg_index where indrelid = c.oid)
+                              and attnum > 0) as columns
+        from pg_class c where c.oid = $1::regclass]], pg.ident(name))
+    if n > 0 and (t.reltuples <= 0 or n > t.reltuples / 10) then
+      db:exec(string.format("analyze %s%s", pg.ident(name), t.columns and " (" .. t.columns .. ")" or ""))
+    end
   end
 end
 

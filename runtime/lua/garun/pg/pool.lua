@@ -101,7 +101,8 @@ local function lend(self, item)
   return handle
 end
 
--- Runs fn and tells whether it succeeded; a failure that is not PostgreSQL's, a cancellation above all, is not swallowed.
+-- Runs fn and tells whether it succeeded; a failure that is not PostgreSQL's, a cancellation above all, is not
+-- swallowed.
 local function attempt(fn, ...)
   local ok <const>, err <const> = pcall(fn, ...)
   if not ok and not errors.is(err, "pg") then error(err, 0) end
@@ -207,7 +208,7 @@ end
 
 function pool:with(fn, ...)
   local db <close> = self:connect()
-  local results <const> = table.pack(pcall(fn, db, ...))
+  local results <const> = table.pack(core.call(fn, db, ...))
   if db:status() == "transaction" then attempt(db.exec, db, { "ROLLBACK", prepare = false, timeout = 10 }) end
   if not results[1] then error(results[2], 0) end
   return table.unpack(results, 2, results.n)

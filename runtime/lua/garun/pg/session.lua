@@ -71,7 +71,7 @@ end
 
 local function outermost(db, fn, opts)
   control(db, begin_sql(opts))
-  local results <const> = table.pack(pcall(fn, db))
+  local results <const> = table.pack(core.call(fn, db))
   if results[1] then
     local ok <const>, err <const> = pcall(commit, db)
     if ok then return results end
@@ -83,7 +83,7 @@ end
 
 local function nested(db, fn)
   control(db, "SAVEPOINT garun")    -- inner ones shadow outer ones of the same name
-  local results <const> = table.pack(pcall(fn, db))
+  local results <const> = table.pack(core.call(fn, db))
   if results[1] then
     local ok <const>, err <const> = pcall(control, db, "RELEASE SAVEPOINT garun")
     if ok then return results end
