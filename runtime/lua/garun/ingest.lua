@@ -295,8 +295,10 @@ end
 
 -- A table of which a good part is new has statistics that lie to the planner. The columns that an index is on, which
 -- queries filter and join by, are analyzed at once; ANALYZE with a column list does not reset the table's change counter
--- (analyze.c, do_analyze_rel), so autovacuum follows with all columns.
+-- (analyze.c, do_analyze_rel), so autovacuum follows with all columns and its full sample: until then a smaller one
+-- will do.
 local function analyze(db, total, mapping)
+  db:exec "set default_statistics_target = 30"
   for _, name in ipairs(mapping.names) do
     local n <const> = total.tables[name] or 0
     local t <const> = db:one([[
