@@ -55,6 +55,7 @@ function time.date(year, month, day) end
 ---@nodiscard
 function time.date_fields(date) end
 
+--- The date that many days later.
 ---@param date string
 ---@param days integer may be negative
 ---@return string date
@@ -75,21 +76,25 @@ function time.diff_days(from, to) end
 ---@nodiscard
 function time.add_months(date, months) end
 
+--- The first day of the month that the date lies in.
 ---@param date string
 ---@return string date the first of its month
 ---@nodiscard
 function time.month_start(date) end
 
+--- The last day of the month that the date lies in.
 ---@param date string
 ---@return string date the last day of its month
 ---@nodiscard
 function time.month_end(date) end
 
+--- The day of the week, as ISO 8601 numbers it.
 ---@param date string
 ---@return integer weekday 1 = Monday to 7 = Sunday
 ---@nodiscard
 function time.weekday(date) end
 
+--- The number of the day in its year.
 ---@param date string
 ---@return integer year_day 1 to 366
 ---@nodiscard
@@ -158,11 +163,13 @@ function time.day_bounds(date, zone) end
 ---@nodiscard
 function time.date_at(instant, zone) end
 
+--- The date that it is now in a zone.
 ---@param zone? string
 ---@return string date
 ---@nodiscard
 function time.today(zone) end
 
+--- The date before today in a zone: the day that last ended there.
 ---@param zone? string
 ---@return string date
 ---@nodiscard
