@@ -123,7 +123,8 @@ bad = 0
 for name in sys.argv[1:]:
     for number, line in enumerate(open(name, encoding="utf-8", newline="\n"), 1):
         line = line.rstrip("\n")
-        for wrong, what in ((len(line) > 128 and not name.endswith(".sql") and not name.startswith("tests/lua/"), "longer than 128 columns"),
+        for wrong, what in ((len(line) > 128 and not name.endswith(".sql") and not name.startswith("tests/"),
+                             "longer than 128 columns"),
                             ("\t" in line, "a tab"), (line != line.rstrip(), "blanks at the end")):
             if wrong:
                 print(f"{name}:{number}: {what}")

@@ -16,8 +16,6 @@
 #include "core/err.h"
 #include "core/garun.h"
 
-extern char **environ;
-
 /* text(name) -> an embedded file's text ("garun.pg", "meta/garun.pg"), or nil */
 static int l_text(lua_State *L)
 {

@@ -11,7 +11,7 @@ local gzip <const> = require "garun.gzip"
 
 local source <const> = {}
 
-local chunk <const> = 512 << 10     -- bytes; a read costs two switches to a thread, whatever its size
+local chunk_bytes <const> = 512 << 10     -- a read costs two switches to a thread, whatever its size
 
 local function fail(message, hint)
   error(errors.new { kind = "source", message = message, hint = hint }, 0)
@@ -56,7 +56,7 @@ local function file_source(path)
     uri = path, name = path, kind = regular and "file" or "pipe",
     size = regular and stat.size or nil, mtime_ns = regular and stat.mtime_ns or nil, inode = stat.inode,
     open = function()
-      return stream(path, fs.source(path, { chunk = chunk }), function()
+      return stream(path, fs.source(path, { chunk = chunk_bytes }), function()
         -- A file that grows or is rewritten while it is read gives half of each: refuse it.
         local now <const> = fs.stat(path)
         if regular and (not now or now.size ~= stat.size or now.mtime_ns ~= stat.mtime_ns) then
