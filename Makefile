@@ -104,7 +104,7 @@ asan: test-deps
 	@$(MAKE) --no-print-directory -j2 BUILD=build/asan OPT="-O1 -g -fno-omit-frame-pointer" \
 	    SAN="-fsanitize=address,undefined -fno-sanitize-recover=all" build-tests
 	@GARUN_DEBUG=1 ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1 \
-	    LSAN_OPTIONS=suppressions=tests/lsan.supp:print_suppressions=0 \
+	    LSAN_OPTIONS=suppressions=$(CURDIR)/tests/lsan.supp:print_suppressions=0 \
 	    build/asan/garun test $(TESTFLAGS) $(if $(FILES),$(FILES),tests/lua $(patsubst build/%,build/asan/%,$(CTESTS)))
 
 demo: deps
