@@ -1,6 +1,7 @@
 -- garun.proc: children, their pipes and their ends.
 local t <const> = require "garun.test"
 local fs <const> = require "garun.fs"
+local host <const> = require "garun.core.host"
 local proc <const> = require "garun.proc"
 local task <const> = require "garun.task"
 local time <const> = require "garun.time"
@@ -76,7 +77,7 @@ t.test("output goes to files, which are appended to, and input comes from nowher
   t.match(got, "^one\n")
   t.match(got, "two\n")
   t.match(got, "three\n")
-  t.equal(proc.run({ "sh", "-c", "echo x > /dev/stdout; cat /dev/stdin", input = "y" }).stdout, "x\ny",
+  t.equal(proc.run({ "sh", "-c", "echo x > /dev/fd/1; cat /dev/fd/0", input = "y" }).stdout, "x\ny",
     "pipes, not sockets")
 end)
 
@@ -119,7 +120,7 @@ t.test("output from the background does not hold up the result", function()
   t.equal(r.status, 0)
   local pid <const> = tonumber(r.stdout)
   t.ok(time.monotonic() - started < 10)
-  proc.run { "kill", tostring(pid) }
+  host.kill(pid, 15)
 end)
 
 t.test("lines come while the child runs, and a slow reader makes it wait", function()
@@ -233,7 +234,7 @@ t.test("when garun ends, children go with it and detached ones stay", function()
     t.ok(gone(tonumber(a)), "a polite one")
     t.ok(gone(tonumber(b)), "a stubborn one")
     t.ok(proc.exists(tonumber(c)), "a detached one")
-    proc.run { "kill", c }
+    host.kill(tonumber(c), 15)
   end
 end)
 
