@@ -6,7 +6,7 @@ local proc <const> = require "garun.proc"
 local task <const> = require "garun.task"
 local time <const> = require "garun.time"
 
-local exe <const> = require("garun.core.host").exe()
+local exe <const> = host.exe()
 
 local function gone(pid)
   for _ = 1, 300 do
