@@ -7,7 +7,6 @@
 #include "core/garun.h"
 #include "loop/task.h"
 
-
 static const char *const meta_prefix = "meta/";
 
 static int l_load_embedded(lua_State *L)     /* upvalue: the file; arguments: name, ":preload:" */
@@ -25,28 +24,18 @@ static int l_load_embedded(lua_State *L)     /* upvalue: the file; arguments: na
 static const luaL_Reg modules[] = {
     { "garun.core.host", luaopen_garun_core_host },
     { "garun.core.task", luaopen_garun_core_task },
+    { "garun.core.fs", luaopen_garun_core_fs },
+    { "garun.core.gzip", luaopen_garun_core_gzip },
+    { "garun.core.load", luaopen_garun_core_load },
+    { "garun.core.pg", luaopen_garun_core_pg },
+    { "garun.core.proc", luaopen_garun_core_proc },
+    { "garun.core.time", luaopen_garun_core_time },
     { "garun.error", luaopen_garun_error },
     { "garun.json", luaopen_garun_json },
     { "garun.csv", luaopen_garun_csv },
     { "garun.uuid", luaopen_garun_uuid },
     { "garun.crypto", luaopen_garun_crypto },
-    { "garun.core.fs", luaopen_garun_core_fs },
-    { "garun.core.gzip", luaopen_garun_core_gzip },
-    { "garun.core.time", luaopen_garun_core_time },
-    { "garun.core.log", luaopen_garun_core_log },
-    { "garun.core.proc", luaopen_garun_core_proc },
-    { "garun.core.pg", luaopen_garun_core_pg },
-    { "garun.core.load", luaopen_garun_core_load },
-    { "garun.fs", luaopen_garun_fs },
-    { "garun.gzip", luaopen_garun_gzip },
-    { "garun.time", luaopen_garun_time },
     { "garun.log", luaopen_garun_log },
-    { "garun.proc", luaopen_garun_proc },
-    { "garun.copy", luaopen_garun_copy },
-    { "garun.core.csv", luaopen_garun_core_csv },
-    { "garun.core.json", luaopen_garun_core_json },
-    { "garun.core.crypto", luaopen_garun_core_crypto },
-    { "garun.core.uuid", luaopen_garun_core_uuid },
     { NULL, NULL }
 };
 
@@ -54,8 +43,6 @@ void bind_preload(lua_State *L)
 {
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
     for (const luaL_Reg *m = modules; m->name; m++) {
-        if (!m->func)
-            continue;
         lua_pushcfunction(L, m->func);
         lua_setfield(L, -2, m->name);
     }

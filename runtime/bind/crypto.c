@@ -11,6 +11,7 @@
 #include <openssl/rand.h>
 #include <lauxlib.h>
 #include <xxhash.h>
+#include "bind/bind.h"
 #include "bind/crypto_text.h"
 #include "core/err.h"
 
@@ -265,8 +266,6 @@ static const luaL_Reg FUNCTIONS[] = {
     { "hex_decode", l_crypto_hex_decode },
     { NULL, NULL },
 };
-
-int luaopen_garun_crypto(lua_State *L);
 
 int luaopen_garun_crypto(lua_State *L)
 {

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <lauxlib.h>
+#include "bind/bind.h"
 #include "bind/csv.h"
 #include "bind/json.h"
 #include "core/opt.h"

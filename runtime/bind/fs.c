@@ -4,6 +4,7 @@
  * spot and work where waiting is impossible (in __close, in a sort). What reads or writes contents, or walks trees,
  * is in fs_work.c and fs_file.c and waits. Owns nothing but the lock handles. The Lua half is
  * runtime/lua/garun/fs.lua. */
+#include "bind/bind.h"
 #include "bind/fs.h"
 
 #include <errno.h>
@@ -92,7 +93,6 @@ int fs_sync_parent(const char *path)
     return errnum;
 }
 
-
 /* ---- stat ---- */
 
 static const char *type_name(mode_t mode)
@@ -142,7 +142,6 @@ static int l_stat(lua_State *L)
     l_set_integer(L, "gid", st.st_gid);
     return 1;
 }
-
 
 /* ---- one system call each ---- */
 
@@ -254,7 +253,6 @@ static int l_cwd(lua_State *L)
     lua_pushstring(L, path);
     return 1;
 }
-
 
 /* ---- locks ---- */
 

@@ -24,6 +24,4 @@ int fs_sync_parent(const char *path);
 void fs_file_open(lua_State *L);    /* fs_file.c, fs_open.c: open, stdin, stdout, tempfile */
 void fs_work_open(lua_State *L);    /* fs_work.c: read, write, append, list, glob, remove, move */
 
-int luaopen_garun_core_fs(lua_State *L);
-
 #endif

@@ -40,7 +40,6 @@ struct fs_io {
     char        *target;      /* OP_PERSIST, owned */
 };
 
-
 /* ---- lifetime ---- */
 
 static void file_unref(struct fs_file *f)
@@ -205,7 +204,6 @@ static struct fs_file *l_io_end(lua_State *L, struct fs_io *io, const char *fn)
     return f;
 }
 
-
 /* ---- polled descriptors ---- */
 
 static bool is_ready(int fd, short events)
@@ -234,7 +232,6 @@ static int l_polled_wait(lua_State *L, struct fs_file *f, int events, const char
     }
     return wait_watch(L, f->watch, events, 0, fn, k, (lua_KContext)f);
 }
-
 
 /* ---- read ---- */
 
@@ -353,7 +350,6 @@ static int l_file_chunks(lua_State *L)
     return 1;
 }
 
-
 /* ---- write ---- */
 
 static int l_write_work_k(lua_State *L, int status, lua_KContext ctx)
@@ -430,7 +426,6 @@ static int l_file_write(lua_State *L)
     f->done = 0;
     return l_write_polled(L, f);
 }
-
 
 /* ---- the rest ---- */
 
@@ -586,7 +581,6 @@ static int l_file_index(lua_State *L)
         lua_pushstring(L, f->path);
     return 1;
 }
-
 
 static const luaL_Reg methods[] = {
     { "read", l_file_read },

@@ -40,7 +40,6 @@ struct job_box {             /* a userdata that frees a finished job */
     struct job *job;
 };
 
-
 /* ---- removing ---- */
 
 static char *join(const char *dir, const char *name)
@@ -117,7 +116,6 @@ int fs_remove_tree(const char *path, char **at)
         errnum = errno;
     return errnum;
 }
-
 
 /* ---- on the thread ---- */
 
@@ -308,7 +306,6 @@ static void run_remove(struct work *w)
     else if (remove(j->path) != 0)        /* unlink, or rmdir for an empty directory */
         j->errnum = errno;
 }
-
 
 /* ---- the Lua side ---- */
 

@@ -13,9 +13,8 @@
 #include <string.h>
 #include <lauxlib.h>
 #include <zlib.h>
+#include "bind/bind.h"
 #include "core/err.h"
-
-int luaopen_garun_core_gzip(lua_State *L);
 
 #define INFLATER "garun.gzip.inflater"
 #define DEFLATER "garun.gzip.deflater"
@@ -55,7 +54,6 @@ struct inflater {
     char          name[256];
     unsigned char out[OUT_SIZE];
 };
-
 
 /* ---- what went wrong ---- */
 
@@ -143,7 +141,6 @@ static bool fail_data(struct inflater *f, struct err *e)
         return fail_at(f, e, "length", offset_of(f), "the length is wrong", "the data were damaged on the way");
     return fail_at(f, e, "data", offset_of(f), "damaged data", *msg ? msg : NULL);
 }
-
 
 /* ---- inflating ---- */
 
@@ -248,7 +245,6 @@ static bool inflater_next(struct inflater *f, bool last, size_t *n, struct err *
     return fail_at(f, e, "truncated", offset_of(f), "truncated", "the input ends inside the compressed data");
 }
 
-
 /* ---- Lua: inflater ---- */
 
 static void inflater_end(struct inflater *f)
@@ -324,7 +320,6 @@ static int l_inflater_end(lua_State *L)
     inflater_end(luaL_checkudata(L, 1, INFLATER));
     return 0;
 }
-
 
 /* ---- Lua: deflater ---- */
 

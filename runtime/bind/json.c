@@ -4,6 +4,7 @@
  * their strings. The codec itself is in json_decode.c and json_encode.c. */
 #include <string.h>
 #include <lauxlib.h>
+#include "bind/bind.h"
 #include "bind/json.h"
 #include "core/opt.h"
 
@@ -249,8 +250,6 @@ static const luaL_Reg FUNCTIONS[] = {
     { "is_array", l_json_is_array },
     { NULL, NULL },
 };
-
-int luaopen_garun_json(lua_State *L);
 
 int luaopen_garun_json(lua_State *L)
 {

@@ -7,11 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <lauxlib.h>
+#include "bind/bind.h"
 #include "core/err.h"
 #include "core/log.h"
 #include "core/opt.h"
-
-int luaopen_garun_log(lua_State *L);
 
 enum {
     FIELDS_MAX = 64,      /* fields of one record; the field more_fields counts the rest */

@@ -35,7 +35,4 @@ int l_pg_copy_finish(lua_State *L, int copy_idx, lua_KFunction k, lua_KContext c
 /* Rows of the finished COPY by the server's command tag. Raises when the object at copy_idx is not a finished one. */
 uint64_t l_pg_copy_rows(lua_State *L, int copy_idx);
 
-/* The C half of garun.pg, required by runtime/lua/garun/pg.lua. */
-int luaopen_garun_core_pg(lua_State *L);
-
 #endif

@@ -1,5 +1,6 @@
 /* pg_module.c - garun.core.pg: the C half of garun.pg, put together from the other pg_*.c files. Owns nothing. */
 #include <lauxlib.h>
+#include "bind/bind.h"
 #include "bind/pg.h"
 #include "bind/pg_value.h"
 #include "loop/task.h"

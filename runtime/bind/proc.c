@@ -4,6 +4,7 @@
  * after the grace, SIGKILL; whoever closes does not wait for that. When garun itself ends, children that are still
  * there get a last short while and then SIGKILL: none is left behind. The Lua half is runtime/lua/garun/proc.lua,
  * which checks the options; refuses to run a shell. */
+#include "bind/bind.h"
 #include "bind/proc.h"
 
 #include <errno.h>
@@ -31,7 +32,6 @@ struct box {                    /* the userdata */
 struct children {               /* a userdata in the registry; its __gc runs when the Lua state is closed */
     struct proc *first;
 };
-
 
 /* ---- lifetime ---- */
 
@@ -143,7 +143,6 @@ struct proc *l_proc(lua_State *L, const char *fn)
         l_raisef(L, "proc", "closed", "%s: the handle of %s is closed", fn, p ? p->name : "the process");
     return p;
 }
-
 
 /* ---- spawn ---- */
 
@@ -315,7 +314,6 @@ static int l_spawn(lua_State *L)
     return 1;
 }
 
-
 /* ---- the handle ---- */
 
 static void on_alarm(uv_timer_t *t)
@@ -478,7 +476,6 @@ static int l_children_gc(lua_State *L)
     c->first = NULL;
     return 0;
 }
-
 
 /* ---- about processes and users ---- */
 

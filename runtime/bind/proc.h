@@ -53,6 +53,4 @@ void proc_pipe_close(struct proc_pipe *pipe);
 bool proc_pipe_read(struct proc_pipe *pipe);         /* starts reading unless it is full or at its end */
 void l_proc_pipe_methods(lua_State *L);              /* adds read, write ... to the table on top */
 
-int luaopen_garun_core_proc(lua_State *L);
-
 #endif

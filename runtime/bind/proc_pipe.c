@@ -46,7 +46,6 @@ void proc_pipe_close(struct proc_pipe *pipe)
     wait_done(&pipe->wait);
 }
 
-
 /* ---- reading ---- */
 
 static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *room)
@@ -198,7 +197,6 @@ static int l_rest(lua_State *L)
     proc_alarm(p, seconds, on_rest_due);
     return wait_park(L, &pipe->wait, "process:rest", read_cancel, l_rest_k, (lua_KContext)pipe);
 }
-
 
 /* ---- writing ---- */
 

@@ -10,12 +10,11 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <lauxlib.h>
+#include "bind/bind.h"
 #include "clock/civil.h"
 #include "clock/zone.h"
 #include "core/err.h"
 #include "core/opt.h"
-
-int luaopen_garun_core_time(lua_State *L);
 
 #define ZONE_TYPE "garun.time.zone"
 
@@ -184,7 +183,6 @@ static int l_next_change(lua_State *L)
         lua_pushinteger(L, next);
     return 1;
 }
-
 
 /* ---- calendar and clocks ---- */
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <uuid/uuid.h>
 #include <lauxlib.h>
+#include "bind/bind.h"
 #include "core/err.h"
 #include "core/uuid7.h"
 
@@ -156,8 +157,6 @@ static const luaL_Reg FUNCTIONS[] = {
     { "time", l_uuid_time },
     { NULL, NULL },
 };
-
-int luaopen_garun_uuid(lua_State *L);
 
 int luaopen_garun_uuid(lua_State *L)
 {

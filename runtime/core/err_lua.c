@@ -127,14 +127,14 @@ static void add_lines(lua_State *L, luaL_Buffer *out, const char *name, int idx)
     }
 }
 
-/* "kind: message", then detail and hint on lines of their own. Reads the fields raw: printing must not fail. */
+/* "kind: message", then detail, statement (of pg errors) and hint on lines of their own. Reads the fields raw: printing must not fail. */
 static int l_tostring(lua_State *L)
 {
-    static const char *const fields[] = { "kind", "message", "detail", "hint" };
+    static const char *const fields[] = { "kind", "message", "detail", "statement", "hint" };
 
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
-    for (int i = 0; i < 4; i++) {       /* stack: error, kind, message, detail, hint */
+    for (int i = 0; i < 5; i++) {       /* stack: error, kind, message, detail, statement, hint */
         lua_pushstring(L, fields[i]);
         lua_rawget(L, 1);
     }
@@ -149,7 +149,8 @@ static int l_tostring(lua_State *L)
     else
         luaL_addstring(&out, "(no message)");
     add_lines(L, &out, "detail", 4);
-    add_lines(L, &out, "hint", 5);
+    add_lines(L, &out, "statement", 5);
+    add_lines(L, &out, "hint", 6);
     luaL_pushresult(&out);
     return 1;
 }

@@ -2,7 +2,8 @@
 --- Configuration from the environment and .env. The environment wins. A POSTGRES_*, DATABASE_* or GARUN_* name that garun
 --- does not know is an error, and so is a value that is malformed.
 ---
---- POSTGRES_HOST, POSTGRES_PORT (5432), POSTGRES_USER, POSTGRES_PASSWORD, POSTGRES_DATABASE, POSTGRES_SSLMODE: the server.
+--- POSTGRES_HOST, POSTGRES_PORT (5432), POSTGRES_USER, POSTGRES_PASSWORD, POSTGRES_DATABASE, POSTGRES_SSLMODE,
+--- POSTGRES_SSLROOTCERT (a PEM file): the server.
 --- Without POSTGRES_HOST garun uses its private one (garun help db).
 --- DATABASE_POOL_SIZE (10), DATABASE_MAX_OVERFLOW (5), DATABASE_POOL_TIMEOUT (30 s), DATABASE_POOL_RECYCLE (1800 s): pools.
 --- GARUN_LOG_LEVEL debug|info|warn|error, GARUN_LOG_FORMAT logfmt|json: the log on standard error.

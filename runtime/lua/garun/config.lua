@@ -38,6 +38,7 @@ local known <const> = {
   POSTGRES_PASSWORD = text,
   POSTGRES_DATABASE = text,
   POSTGRES_SSLMODE = one_of("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+  POSTGRES_SSLROOTCERT = text,
   DATABASE_POOL_SIZE = integer(1, 1000),
   DATABASE_MAX_OVERFLOW = integer(0, 1000),
   DATABASE_POOL_TIMEOUT = integer(0, 86400),
@@ -181,6 +182,7 @@ function config.postgres()
     password = values.POSTGRES_PASSWORD,
     database = values.POSTGRES_DATABASE,
     sslmode = values.POSTGRES_SSLMODE,
+    sslrootcert = values.POSTGRES_SSLROOTCERT,
   }
 end
 
