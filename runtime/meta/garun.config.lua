@@ -7,7 +7,8 @@
 --- Without POSTGRES_HOST garun uses its private one (garun help db).
 --- DATABASE_POOL_SIZE (10), DATABASE_MAX_OVERFLOW (5), DATABASE_POOL_TIMEOUT (30 s), DATABASE_POOL_RECYCLE (1800 s): pools.
 --- GARUN_LOG_LEVEL debug|info|warn|error, GARUN_LOG_FORMAT logfmt|json: the log on standard error.
---- GARUN_VAR: the private server and reject files, default var/. GARUN_HOME: where scripts/ and sql/ are.
+--- GARUN_VAR: the private server and reject files; default var/ beside a checkout, /var/lib/garun for an installed
+--- garun that root runs, else ~/.local/state/garun. GARUN_HOME: where scripts/ and sql/ are.
 --- GARUN_DEBUG: core dumps are allowed (they hold passwords).
 local config = {}
 

@@ -185,3 +185,18 @@ t.test("standard output that is closed is an error, not a signal", function()
   local r <const> = t.run { "/bin/sh", "-c", host.exe() .. " -e 'for i=1,100000 do print(i) end' | head -n 1" }
   t.equal(r.stdout, "1\n")
 end)
+
+t.test("an installed garun finds its files and keeps its state where its user may write", function()
+  local root <const> = require("garun.config").root()
+  local dir <const> = t.tmpdir()
+  fs.mkdir(dir .. "/bin")
+  fs.mkdir(dir .. "/lib/garun", { parents = true })
+  fs.mkdir(dir .. "/share/garun", { parents = true })
+  local copied <const> = t.run { "/bin/sh", "-c", 'cp "$0" "$2/bin/garun" && cp "$1" "$2/lib/garun/garun-worker" && '
+    .. 'cp -R "$3/scripts" "$3/sql" "$2/share/garun/"', host.exe(), host.worker(), dir, root }
+  t.equal(copied.status, 0, copied.stderr)
+  local r <const> = t.run { dir .. "/bin/garun", "-e", "local h, c = require 'garun.core.host', require 'garun.config' "
+    .. "print(c.root(), h.worker(), c.var())", cwd = "/", env = { GARUN_VAR = false, XDG_STATE_HOME = dir .. "/state" } }
+  local var <const> = proc.uid() == 0 and "/var/lib/garun" or dir .. "/state/garun"
+  t.equal(r.stdout, string.format("%s/share/garun\t%s/lib/garun/garun-worker\t%s\n", dir, dir, var), r.stderr)
+end)

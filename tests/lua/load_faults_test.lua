@@ -141,6 +141,25 @@ local function held(db, name)
   return p, pipe
 end
 
+t.test("while a load runs, its job's row tells progress and the lease is held", function()
+  local db <const> = s.tenant()
+  local p <close>, pipe = held(db, "p")
+  local conn <close> = db.connect()
+  local row
+  for _ = 1, 500 do
+    row = conn:one "select status, progress, records_processed from processing_jobs"
+    if row.progress and row.progress.bytes > 0 then break end
+    task.sleep(0.02)
+  end
+  t.equal(row.status, "processing")
+  t.ok(row.progress.bytes > 0 and row.progress.seconds >= 0)
+  t.equal(conn:value "select lease_until > now() and owner is not null and epoch = 1 from garun.leases", true)
+  pipe:close()
+  t.equal(p:wait(30).status, 0)
+  t.equal(conn:value "select status from processing_jobs", "completed")
+  t.equal(conn:value "select owner is null and lease_until is null from garun.leases", true)
+end)
+
 t.test("kill -9 of the worker: the load says so, rolls back, and the next run converges", function()
   local db <const> = s.tenant()
   local old <const> = exports()

@@ -31,6 +31,26 @@ t.test("the pipeline example merges CSV files and keeps rejects", function()
   t.match(fs.read(dir .. "/var/rejects/orders.ndjson"), "much too long")
 end)
 
+t.test("examples/orders.lua appends, replaces days and merges, from CSV and NDJSON", function()
+  local at <const> = t.postgres()
+  local db <close> = pg.connect(at)
+  db:exec "create table orders (order_id varchar(20) primary key, ordered_on date not null, amount numeric(9,2), customer text, source text)"
+  local dir <const> = t.tmpdir()
+  local function run(mode, name, text)
+    fs.write(dir .. "/" .. name, text)
+    local r <const> = t.run { "garun", "--env", "/dev/null", "examples/orders.lua", mode, dir .. "/" .. name, cwd = dir,
+      env = { POSTGRES_HOST = at.host, POSTGRES_PORT = tostring(at.port), POSTGRES_USER = at.user, POSTGRES_DATABASE = at.database } }
+    t.equal(r.stderr, "")
+    return r.stdout
+  end
+  local function table_now() return db:value "select string_agg(concat_ws('|', order_id, ordered_on, amount, customer), ' ' order by order_id) from orders" end
+  t.equal(run("append", "a.csv", "Order No,Date,Total,Sum,Customer\nA,2024-01-05,1,,x\nB,2024-01-06,2,,y\n"), "2 lines: 2 loaded, 0 rejected\n")
+  run("replace", "b.ndjson", '{"order":{"number":"C","placed":"2024-01-06"},"totals":[{"kind":"net","amount":1},{"kind":"gross","amount":"3.5"}],"customer":{"name":" z "}}\n')
+  t.equal(table_now(), "A|2024-01-05|1.00|x C|2024-01-06|3.50|z")
+  run("merge", "c.csv", "Order No,Date,Total,Sum,Customer\nC,2024-01-07,,4,z\nD,2024-01-07,5,,\n")
+  t.equal(table_now(), "A|2024-01-05|1.00|x C|2024-01-07|4.00|z D|2024-01-07|5.00")
+end)
+
 t.test("the script example counts two tables at once", function()
   local db <const> = s.tenant()
   local path <const> = t.tmpdir() .. "/s.lua"

@@ -159,8 +159,15 @@ function config.path(name)
   return config.root() .. "/" .. name
 end
 
+-- A checkout keeps it beside itself; an installed garun where its user may write (XDG Base Directory Specification).
 function config.var()
-  return values.GARUN_VAR or config.root() .. "/var"
+  if values.GARUN_VAR then return values.GARUN_VAR end
+  local root <const> = config.root()
+  if not root:match("/share/garun$") then return root .. "/var" end
+  if require("garun.proc").uid() == 0 then return "/var/lib/garun" end
+  local state <const> = host.getenv("XDG_STATE_HOME")
+  if state and state ~= "" then return state .. "/garun" end
+  return (host.getenv("HOME") or "/tmp") .. "/.local/state/garun"
 end
 
 -- Connection settings of the configured server, or of the private one, which is started when it does not run.
