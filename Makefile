@@ -126,7 +126,7 @@ FUZZSAN  = -fsanitize=address,undefined -fno-sanitize-recover=undefined
 fuzz:
 	@etc/install-deps build run lint
 	@$(MAKE) --no-print-directory -j2 BUILD=build/fuzz CC=clang CXX=clang++ OPT="-O1 -g" HARDEN=-fPIE WARN= \
-	    SAN="$(FUZZSAN),fuzzer-no-link" fuzzers
+	    SAN="$(FUZZSAN) -fsanitize=fuzzer-no-link" fuzzers
 	@for f in $(FUZZERS); do echo "== $$f"; mkdir -p $$f.corpus; \
 	    (cd build/fuzz && ./$$(basename $$f) -max_total_time=$(SECONDS) -print_final_stats=1 $$(basename $$f).corpus) || exit 1; done
 

@@ -5,5 +5,6 @@
 #include <lua.h>
 
 int l_csv_reader(lua_State *L);     /* csv.reader(source, opts) */
-int l_csv_decode(lua_State *L);     
+int l_csv_decode(lua_State *L);     /* csv.decode(text, opts) */
+
 #endif

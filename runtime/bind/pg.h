@@ -19,7 +19,7 @@
 #include <stdint.h>
 #include <lua.h>
 
-/* Sends n bytes of COPY text (or whatever format the COPY has) through the copy_in object at copy_idx and continues in
+/* Sends n bytes of rows in the format that the COPY has through the copy_in object at copy_idx and continues in
  * k(L, LUA_OK or LUA_YIELD, ctx) with the stack as it is now, when libpq's buffer is empty again: that is the
  * back-pressure, at most PG_COPY_PIECE bytes are ever queued. Use as `return l_pg_copy_send(...)`. The n bytes must
  * stay valid and unchanged until k runs or an error is raised; pieces may cut rows anywhere. Rows that the script wrote

@@ -127,7 +127,8 @@ static void add_lines(lua_State *L, luaL_Buffer *out, const char *name, int idx)
     }
 }
 
-/* "kind: message", then detail, statement (of pg errors) and hint on lines of their own. Reads the fields raw: printing must not fail. */
+/* "kind: message", then detail, statement (of pg errors) and hint on lines of their own. Reads the fields raw: printing
+ * must not fail. */
 static int l_tostring(lua_State *L)
 {
     static const char *const fields[] = { "kind", "message", "detail", "statement", "hint" };

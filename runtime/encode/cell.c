@@ -1,4 +1,4 @@
-/* cell.c - see cell.h. Each put_ function appends to out, for which at least the value's length is reserved. */
+/* cell.c - see cell.h. Values of a fixed size go into the room that cell_put's caller has made. */
 #include "encode/cell.h"
 
 #include <math.h>
@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "encode/be.h"
 #include "encode/emit.h"
 #include "encode/number.h"
 #include "encode/text.h"
@@ -72,15 +73,6 @@ static enum cell_status misfit(struct cell *c, const struct plan_column *col, co
     return CELL_NULL;
 }
 
-static enum cell_status put_bytes(struct buf *out, const void *p, size_t len)
-{
-    if (!text_room(out, len))
-        return CELL_MEMORY;
-    memcpy(out->data + out->len, p, len);
-    out->len += len;
-    return CELL_OK;
-}
-
 /* ---- text ---- */
 
 static inline bool is_space(uint8_t c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
@@ -142,16 +134,13 @@ static enum cell_status put_string(struct cell *c, const struct plan_column *col
         if (status != CELL_OK)
             return status;
     }
-    if (!text_room(out, 2 * (size_t)len))
+    if (!text_room(out, len))
         return CELL_MEMORY;
-    if (v->special)
-        out->len = (size_t)(text_copy(out->data + out->len, v->p, len) - out->data);
-    else
-        out->len = (size_t)(text_stride(out->data + out->len, v->p, len) - out->data);
+    out->len = (size_t)(text_stride(out->data + out->len, v->p, len) - out->data);
     return CELL_OK;
 }
 
-/* JSON text in a text column, cut if need be. It comes escaped for COPY, where one character may be two bytes. */
+/* JSON text in a text column, cut if need be. */
 static enum cell_status put_json_as_text(struct cell *c, const struct plan_column *col, const struct cell_value *v,
                                          struct buf *out)
 {
@@ -162,127 +151,148 @@ static enum cell_status put_json_as_text(struct cell *c, const struct plan_colum
         return CELL_MEMORY;
     if (col->type == PLAN_TEXT || col->a == 0)
         return CELL_OK;
-    int32_t left = col->a;
-    for (size_t i = from; i < out->len; i++) {
-        if (((uint8_t)out->data[i] & 0xC0) == 0x80)
-            continue;
-        if (left-- == 0) {
-            out->len = i;
-            if (col->flags & PLAN_TOO_LONG_REJECT)
-                return reject(c, "too_long", v, "is too long for the column");
-            c->cut++;
-            break;
-        }
-        i += out->data[i] == '\\';
-    }
+    size_t len = out->len - from, keep = text_prefix((const uint8_t *)out->data + from, len, (uint32_t)col->a);
+    if (keep == len)
+        return CELL_OK;
+    if (col->flags & PLAN_TOO_LONG_REJECT)
+        return reject(c, "too_long", v, "is too long for the column");
+    out->len = from + keep;
+    c->cut++;
     return CELL_OK;
 }
 
-static enum cell_status put_text(struct cell *c, const struct plan_column *col, const struct cell_value *value,
+static enum cell_status put_text(struct cell *c, const struct plan_column *col, struct cell_value *v,
                                  struct buf *out)
 {
-    if (value->kind == PLAN_AS_JSON || value->type == '{' || value->type == '[' || value->type == CELL_JSON_TEXT)
-        return put_json_as_text(c, col, value, out);
-    if (value->kind == PLAN_AS_TEXT && !(col->flags & (PLAN_TRIM | PLAN_EMPTY_NULL)))
-        return put_string(c, col, value, out);
-    struct cell_value v = *value;
+    if (v->kind == PLAN_AS_JSON || v->type == '{' || v->type == '[' || v->type == CELL_JSON_TEXT)
+        return put_json_as_text(c, col, v, out);
+    if (v->kind == PLAN_AS_TEXT && !(col->flags & (PLAN_TRIM | PLAN_EMPTY_NULL)))
+        return put_string(c, col, v, out);
     if (col->flags & PLAN_TRIM)
-        trim(&v);
-    if (v.len == 0 && (col->flags & PLAN_EMPTY_NULL))
+        trim(v);
+    if (v->len == 0 && (col->flags & PLAN_EMPTY_NULL))
         return CELL_NULL;
-    if (v.kind == PLAN_AS_NUMBER && !plain_digits(v.p, v.len, 100)) {
+    if (v->kind == PLAN_AS_NUMBER && !plain_digits(v->p, v->len, 100)) {
         struct number number;
-        if (number_read(v.p, v.len, &number)) {
-            if (!buf_reserve(&c->text, v.len + 64 + TEXT_SLACK))
+        if (number_read(v->p, v->len, &number)) {
+            if (!buf_reserve(&c->text, v->len + 64 + TEXT_SLACK))
                 return CELL_MEMORY;
             char *end = number_plain(&number, c->text.data);
             if (end) {
-                v.p = (const uint8_t *)c->text.data;
-                v.len = (uint32_t)(end - c->text.data);
-                v.special = false;
+                v->p = (const uint8_t *)c->text.data;
+                v->len = (uint32_t)(end - c->text.data);
             }
         }
     }
-    return put_string(c, col, &v, out);
+    return put_string(c, col, v, out);
 }
 
 /* ---- numbers ---- */
+
+static void put_whole(struct buf *out, enum plan_type type, int64_t whole)
+{
+    char *to = out->data + out->len;
+    if (type == PLAN_INT4)
+        to = be_put32(to, (uint32_t)whole);
+    else if (type == PLAN_INT8)
+        to = be_put64(to, (uint64_t)whole);
+    else
+        to = be_put16(to, (uint16_t)whole);
+    out->len = (size_t)(to - out->data);
+}
 
 static enum cell_status put_integer(struct cell *c, const struct plan_column *col, const struct cell_value *v,
                                     struct buf *out)
 {
     uint32_t safe = col->type == PLAN_INT2 ? 4 : col->type == PLAN_INT4 ? 9 : 18;
-    if (plain_digits(v->p, v->len, safe))
-        return put_bytes(out, v->p, v->len);
-    int64_t max = col->type == PLAN_INT2 ? INT16_MAX : col->type == PLAN_INT4 ? INT32_MAX : INT64_MAX, whole;
-    struct number number;
-    if (!number_read(v->p, v->len, &number))
-        return misfit(c, col, "number", v, "is not a number");
-    if (!number_whole(&number, -max - 1, max, &whole))
-        return misfit(c, col, "number", v, "is not a whole number that the column can hold");
-    if (!text_room(out, 24))
-        return CELL_MEMORY;
-    out->len = (size_t)(number_print(out->data + out->len, whole) - out->data);
+    int64_t max = col->type == PLAN_INT2 ? INT16_MAX : col->type == PLAN_INT4 ? INT32_MAX : INT64_MAX, whole = 0;
+    if (plain_digits(v->p, v->len, safe)) {
+        for (uint32_t i = 0; i < v->len; i++)
+            whole = whole * 10 + (v->p[i] - '0');
+    } else {
+        struct number number;
+        if (!number_read(v->p, v->len, &number))
+            return misfit(c, col, "number", v, "is not a number");
+        if (!number_whole(&number, -max - 1, max, &whole))
+            return misfit(c, col, "number", v, "is not a whole number that the column can hold");
+    }
+    put_whole(out, col->type, whole);
     return CELL_OK;
 }
 
+static enum cell_status put_digits(struct buf *out, const struct number *number, uint32_t scale)
+{
+    if (!text_room(out, NUMBER_NUMERIC((size_t)number->n)))
+        return CELL_MEMORY;
+    out->len = (size_t)(number_numeric(number, scale, out->data + out->len) - out->data);
+    return CELL_OK;
+}
+
+/* For a number that the column's scale rounds. Apart, so that others do without its large frame. */
+static __attribute__((noinline)) enum cell_status put_rounded(struct cell *c, const struct plan_column *col,
+                                                              const struct cell_value *v,
+                                                              const struct number *number, struct buf *out)
+{
+    uint8_t digits[NUMBER_DIGITS];
+    struct number rounded;
+    if (!number_round(number, col->a, col->b, digits, &rounded))
+        return misfit(c, col, "number", v, "has too many digits before the point for the column");
+    return put_digits(out, &rounded, rounded.n > rounded.point ? (uint32_t)(rounded.n - rounded.point) : 0);
+}
+
+/* The scale is the one that the text has: numeric_recv then rounds and pads to the column's, as numeric_in does. */
 static enum cell_status put_numeric(struct cell *c, const struct plan_column *col, const struct cell_value *v,
                                     struct buf *out)
 {
     struct number number;
     if (!number_read(v->p, v->len, &number))
         return misfit(c, col, "number", v, "is not a number");
-    if (col->a == 0) {
-        if (!number_unbounded(&number) && number.n == 0)
-            return put_bytes(out, "0", 1);
-        if (!number_unbounded(&number))
-            return misfit(c, col, "number", v, "is beyond what numeric can hold");
-        return put_bytes(out, v->p, v->len);
+    if (col->a > 0) {
+        if (number.simple && number.point <= col->a - col->b && (int64_t)number.npart <= col->b)
+            return put_digits(out, &number, number.npart);
+        return put_rounded(c, col, v, &number, out);
     }
-    if (number.simple && number.point <= col->a - col->b && (int64_t)number.npart <= col->b)
-        return put_bytes(out, v->p, v->len);
-    if (!text_room(out, NUMBER_TEXT))
-        return CELL_MEMORY;
-    char *end = number_fit(&number, col->a, col->b, out->data + out->len);
-    if (!end)
-        return misfit(c, col, "number", v, "has too many digits before the point for the column");
-    out->len = (size_t)(end - out->data);
-    return CELL_OK;
+    if (number_unbounded(&number))
+        return put_digits(out, &number, number_scale(&number));
+    if (number.n == 0)
+        return put_digits(out, &number, 0);
+    return misfit(c, col, "number", v, "is beyond what numeric can hold");
 }
 
-/* float4in and float8in refuse what overflows and what underflows to zero. strtod sees the first 40 digits: rounded up
- * for the one question, cut for the other. */
+/* As float4in and float8in read: strtof and strtod, which round right; they refuse what overflows. They refuse what
+ * underflows to zero, too: that is 0 here. */
 static enum cell_status put_float(struct cell *c, const struct plan_column *col, const struct cell_value *v,
                                   struct buf *out)
 {
     struct number number;
+    double value;
     if (!number_read(v->p, v->len, &number))
         return misfit(c, col, "number", v, "is not a number");
-    int64_t limit = col->type == PLAN_FLOAT4 ? 38 : 308;
-    if (number.n == 0 || (number.point <= limit && number.point > 2 - limit))
-        return put_bytes(out, v->p, v->len);
-    if (number.point > limit + 1)
-        return misfit(c, col, "number", v, "is too big for the column");
-    char text[64];
-    uint32_t n = number.n < 40 ? number.n : 40, at = 0;
-    text[at++] = '.';
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t place = number.lead + i;
-        text[at++] = (char)(place < number.nwhole ? number.whole[place] : number.part[place - number.nwhole]);
+    if (col->type == PLAN_FLOAT4 || !number_double(&number, &value)) {
+        c->text.len = 0;
+        if (!text_room(&c->text, v->len))
+            return CELL_MEMORY;
+        memcpy(c->text.data, v->p, v->len);
+        c->text.data[v->len] = '\0';
+        value = col->type == PLAN_FLOAT4 ? (double)strtof(c->text.data, NULL) : strtod(c->text.data, NULL);
     }
-    bool big = number.point > 0;
-    if (big && n < number.n) {
-        memset(text + at - 1, '9', 1);      /* an upper bound will do */
-        text[at++] = '9';
-    }
-    int64_t power = number.point < -1000 ? -1000 : number.point;
-    snprintf(text + at, sizeof text - at, "e%d", (int)power);
-    double value = col->type == PLAN_FLOAT4 ? (double)strtof(text, NULL) : strtod(text, NULL);
     if (isinf(value))
         return misfit(c, col, "number", v, "is too big for the column");
-    if (value == 0)
-        return put_bytes(out, "0", 1);
-    return put_bytes(out, v->p, v->len);
+    if (value == 0 && number.n > 0)
+        value = 0;                         /* without a sign */
+    char *to = out->data + out->len;
+    if (col->type == PLAN_FLOAT4) {
+        float single = (float)value;       /* it is one already */
+        uint32_t bits;
+        memcpy(&bits, &single, sizeof bits);
+        to = be_put32(to, bits);
+    } else {
+        uint64_t bits;
+        memcpy(&bits, &value, sizeof bits);
+        to = be_put64(to, bits);
+    }
+    out->len = (size_t)(to - out->data);
+    return CELL_OK;
 }
 
 /* ---- others ---- */
@@ -290,16 +300,19 @@ static enum cell_status put_float(struct cell *c, const struct plan_column *col,
 static enum cell_status put_bool(struct cell *c, const struct plan_column *col, const struct cell_value *v,
                                  struct buf *out)
 {
-    static const struct { char word[6]; char letter; } words[] = {
-        { "true", 't' }, { "false", 'f' }, { "t", 't' }, { "f", 'f' }, { "yes", 't' }, { "no", 'f' },
-        { "y", 't' }, { "n", 'f' }, { "on", 't' }, { "off", 'f' }, { "1", 't' }, { "0", 'f' },
+    static const struct { char word[6]; char value; } words[] = {
+        { "true", 1 }, { "false", 0 }, { "t", 1 }, { "f", 0 }, { "yes", 1 }, { "no", 0 },
+        { "y", 1 }, { "n", 0 }, { "on", 1 }, { "off", 0 }, { "1", 1 }, { "0", 0 },
     };
-    if (v->type == 't' || v->type == 'f')
-        return put_bytes(out, v->type == 't' ? "t" : "f", 1);
+    if (v->type == 't' || v->type == 'f') {
+        out->data[out->len++] = v->type == 't';
+        return CELL_OK;
+    }
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        size_t n = strlen(words[i].word);
-        if (n == v->len && strncasecmp(words[i].word, (const char *)v->p, n) == 0)
-            return put_bytes(out, &words[i].letter, 1);
+        if (v->len == strlen(words[i].word) && strncasecmp(words[i].word, (const char *)v->p, v->len) == 0) {
+            out->data[out->len++] = words[i].value;
+            return CELL_OK;
+        }
     }
     return misfit(c, col, "bool", v, "is neither true nor false");
 }
@@ -307,12 +320,10 @@ static enum cell_status put_bool(struct cell *c, const struct plan_column *col, 
 static enum cell_status put_date(struct cell *c, const struct plan_column *col, const struct cell_value *v,
                                  struct buf *out)
 {
-    if (!text_room(out, WHEN_TEXT))
-        return CELL_MEMORY;
-    char *end = when_date(v->p, v->len, out->data + out->len);
-    if (!end)
+    int32_t days;
+    if (!when_date(v->p, v->len, &days))
         return misfit(c, col, "date", v, "is not a date (YYYY-MM-DD or YYYYMMDD)");
-    out->len = (size_t)(end - out->data);
+    out->len = (size_t)(be_put32(out->data + out->len, (uint32_t)(days - WHEN_2000)) - out->data);
     return CELL_OK;
 }
 
@@ -329,40 +340,32 @@ static enum cell_status put_instant(struct cell *c, const struct plan_column *co
         ok = number_read(v->p, v->len, &number) && when_epoch(&number, col->units, &micros);
     if (!ok)
         return misfit(c, col, "timestamp", v, "is not a date and time");
-    if (!text_room(out, WHEN_TEXT))
-        return CELL_MEMORY;
-    out->len = (size_t)(when_print(out->data + out->len, micros, col->type == PLAN_TIMESTAMPTZ) - out->data);
+    micros -= WHEN_2000 * INT64_C(86400000000);
+    out->len = (size_t)(be_put64(out->data + out->len, (uint64_t)micros) - out->data);
     return CELL_OK;
 }
 
 static enum cell_status put_uuid(struct cell *c, const struct plan_column *col, const struct cell_value *v,
                                  struct buf *out)
 {
-    static const char hex[] = "0123456789abcdef";
     const uint8_t *p = v->p, *end = p + v->len;
-    char text[36];
-    size_t n = 0;
-    bool hyphens = false, good = true;
     if (v->len > 2 && *p == '{' && end[-1] == '}') {
         p++;
         end--;
     }
-    hyphens = end - p == 36;
-    good = hyphens || end - p == 32;
-    while (good && n < 36) {
-        if (n == 8 || n == 13 || n == 18 || n == 23) {
-            text[n++] = '-';
-            good = !hyphens || *p++ == '-';
-            continue;
-        }
-        uint8_t b = *p++;
-        const char *digit = b ? strchr(hex, b < 'A' ? b : b | 0x20) : NULL;
-        good = digit != NULL;
-        text[n++] = good ? *digit : '?';
+    bool hyphens = end - p == 36, good = hyphens || end - p == 32;
+    for (uint32_t i = 0; good && i < 16; i++) {
+        if (hyphens && (i == 4 || i == 6 || i == 8 || i == 10))
+            good = *p++ == '-';
+        int high = text_hex(p[0]), low = text_hex(p[1]);
+        good = good && high >= 0 && low >= 0;
+        out->data[out->len + i] = (char)(uint8_t)((unsigned)high << 4 | (unsigned)low);
+        p += 2;
     }
     if (!good)
         return misfit(c, col, "uuid", v, "is not a UUID");
-    return put_bytes(out, text, sizeof text);
+    out->len += 16;
+    return CELL_OK;
 }
 
 /* A text that is to be JSON: walked like a record, null members and all. */
@@ -384,7 +387,7 @@ static enum cell_status put_json_text(struct cell *c, const struct plan_column *
         return CELL_MEMORY;
     if (status != SCAN_OK || count == 0)
         return misfit(c, col, "json", v, "is not JSON");
-    bool dirty = text_special(text, v->len) < v->len;
+    bool dirty = memchr(text, '\\', v->len) != NULL;
     switch (doc_walk(&c->doc, text, index, 0, v->len, dirty, false)) {
     case DOC_OK:
         break;
@@ -406,6 +409,8 @@ static enum cell_status put_json_text(struct cell *c, const struct plan_column *
 static enum cell_status put_json(struct cell *c, const struct plan_column *col, const struct cell_value *v,
                                  struct buf *out)
 {
+    if (col->type == PLAN_JSONB)
+        out->data[out->len++] = 1;         /* the version that jsonb_recv knows; JSON text follows */
     if (v->doc && (v->kind == PLAN_AS_JSON || v->type != '"'))
         return emit_json(out, v->doc, v->at, v->end) ? CELL_OK : CELL_MEMORY;
     if (v->type == CELL_JSON_TEXT)
@@ -415,33 +420,31 @@ static enum cell_status put_json(struct cell *c, const struct plan_column *col, 
     return put_json_text(c, col, v, out);
 }
 
-enum cell_status cell_put(struct cell *c, const struct plan_column *col, const struct cell_value *value,
-                          struct buf *out)
+enum cell_status cell_put(struct cell *c, const struct plan_column *col, struct cell_value *v, struct buf *out)
 {
     if (col->type <= PLAN_BPCHAR)
-        return put_text(c, col, value, out);
+        return put_text(c, col, v, out);
     if (col->type >= PLAN_JSON)
-        return put_json(c, col, value, out);
-    struct cell_value v = *value;
-    if (v.len && (is_space(v.p[0]) || is_space(v.p[v.len - 1])))
-        trim(&v);
-    if (v.len == 0 && (col->flags & PLAN_EMPTY_NULL))
+        return put_json(c, col, v, out);
+    if (v->len && (is_space(v->p[0]) || is_space(v->p[v->len - 1])))
+        trim(v);
+    if (v->len == 0 && (col->flags & PLAN_EMPTY_NULL))
         return CELL_NULL;
     switch (col->type) {
     case PLAN_INT2: case PLAN_INT4: case PLAN_INT8:
-        return put_integer(c, col, &v, out);
+        return put_integer(c, col, v, out);
     case PLAN_NUMERIC:
-        return put_numeric(c, col, &v, out);
+        return put_numeric(c, col, v, out);
     case PLAN_FLOAT4: case PLAN_FLOAT8:
-        return put_float(c, col, &v, out);
+        return put_float(c, col, v, out);
     case PLAN_BOOL:
-        return put_bool(c, col, &v, out);
+        return put_bool(c, col, v, out);
     case PLAN_DATE:
-        return put_date(c, col, &v, out);
+        return put_date(c, col, v, out);
     case PLAN_TIMESTAMP: case PLAN_TIMESTAMPTZ:
-        return put_instant(c, col, &v, out);
+        return put_instant(c, col, v, out);
     default:
-        return put_uuid(c, col, &v, out);
+        return put_uuid(c, col, v, out);
     }
 }
 

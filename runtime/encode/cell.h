@@ -1,4 +1,5 @@
-/* cell.h - one value into one column's COPY text, so that PostgreSQL can never refuse it.
+/* cell.h - one value into one column, in the form that its type's receive function reads (PostgreSQL manual, COPY,
+ * Binary Format; src/backend/utils/adt), so that PostgreSQL can never refuse it.
  *
  * Owns a small JSON reader for texts that go into json columns, nothing else. A value that does not fit is cut,
  * made NULL or rejected, as its column says. */
@@ -16,7 +17,6 @@ struct cell_value {
     const uint8_t    *p;       /* text: decoded; other scalars: their token. TEXT_SLACK bytes behind it are readable */
     uint32_t          len;
     uint8_t           type;    /* as doc_value.type, or CELL_JSON_TEXT */
-    bool              special; /* a text that may hold what COPY wants escaped */
     enum plan_kind    kind;
     const struct doc *doc;     /* the document it is from, NULL for none; at, end: its place there, with quotes */
     uint32_t          at, end;
@@ -38,8 +38,10 @@ struct cell {                  /* zero-initialise, then cell_init */
 bool cell_init(struct cell *c);
 void cell_free(struct cell *c);
 
-/* Appends v as column col's COPY text. CELL_NULL: nothing is appended, the value is NULL for this column. */
-enum cell_status cell_put(struct cell *c, const struct plan_column *col, const struct cell_value *v, struct buf *out);
+/* Appends v as column col's bytes, without their length; there must be TEXT_SLACK bytes of room. CELL_NULL: the value
+ * is NULL for this column. After that and CELL_REJECT the caller takes out->len back to what it was. *v may be
+ * trimmed. */
+enum cell_status cell_put(struct cell *c, const struct plan_column *col, struct cell_value *v, struct buf *out);
 
 /* Appends v in its one normal form, for comparisons: numbers plain, containers as kept JSON. False when memory is
  * short. */

@@ -120,7 +120,6 @@ static bool note_huge(struct doc *d, uint32_t at, uint32_t end)
         d->huge_cap = cap;
     }
     d->huge[d->nhuge++] = (struct doc_span){ at, end };
-    d->plain = false;
     return true;
 }
 
@@ -508,7 +507,7 @@ static bool walk_again(struct doc *d, const uint32_t *ix, uint32_t node, unsigne
 {
     uint32_t run = d->run, keep = d->keep, nhuge = d->nhuge, escape = d->next_escape;
     d->keep = 0;
-    if (escape != UINT32_MAX || !d->plain)
+    if (escape != UINT32_MAX || d->dirty)
         find_escape(d, ix[-1]);
     bool ok = object_wanted(d, ix, node, depth) != NULL;
     d->run = run;
@@ -615,7 +614,7 @@ enum doc_status doc_walk(struct doc *d, const uint8_t *buf, const uint32_t *inde
     d->line_end = end;
     d->nspans = d->nnames = d->nhuge = 0;
     d->run = index[0];
-    d->plain = !dirty;
+    d->dirty = dirty;
     d->broken = d->deep = d->odd_names = false;
     d->keep = 1;
     d->error = "";

@@ -47,7 +47,7 @@ struct doc {
     uint32_t           nspans, nnames, nhuge;
     uint32_t           spans_cap, names_cap, huge_cap;
     bool               strip;        /* leave null members out (doc_init sets it) */
-    bool               plain;        /* no escape, control character or huge number: to be copied as it is */
+    bool               dirty;        /* holds a backslash */
     bool               deep;
     bool               odd_names;    /* a name with escapes has been seen in the record */
     bool               broken;       /* holds U+0000 or an unpaired surrogate, as an escape */
@@ -63,8 +63,7 @@ void doc_free(struct doc *d);
 void doc_trim(struct doc *d);
 
 /* Walks the record in buf[at .. end) whose tokens begin at *index (see scan_run; buf[end] is '\n'). dirty: the
- * record holds a backslash or a raw control character. object: the record must be an object; otherwise any JSON
- * value will do. */
+ * record holds a backslash. object: the record must be an object; otherwise any JSON value will do. */
 enum doc_status doc_walk(struct doc *d, const uint8_t *buf, const uint32_t *index, uint32_t at, uint32_t end,
                          bool dirty, bool object);
 

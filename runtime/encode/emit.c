@@ -17,33 +17,24 @@ static uint32_t first_span(const struct doc *d, uint32_t at)
     return low;
 }
 
-/* A stretch without huge numbers. Writes at most twice its length. */
+/* A stretch without huge numbers. An escape that stands for nothing PostgreSQL can store is replaced by one of the same
+ * length. */
 static char *emit_stretch(char *to, const struct doc *d, uint32_t at, uint32_t end)
 {
     const uint8_t *p = d->buf + at, *stop = d->buf + end;
     while (p < stop) {
-        size_t run = text_run(to, p, (size_t)(stop - p));
+        const uint8_t *back = memchr(p, '\\', (size_t)(stop - p));
+        size_t run = (size_t)((back ? back : stop) - p);
+        memcpy(to, p, run);
         to += run;
         p += run;
         if (p == stop)
             break;
-        if (*p != '\\') {          /* raw control characters stand between tokens only: the scan saw to that */
-            *to++ = ' ';
-            p++;
-            continue;
-        }
         uint32_t code = TEXT_BROKEN, len = text_escape(p, stop, &code);
-        if (code == TEXT_BROKEN) {
-            memcpy(to, "\\\\ufffd", 7);
-            to += 7;
-            p += len ? len : 1;
-            continue;
-        }
-        for (uint32_t i = 0; i < len; i++) {
-            if (p[i] == '\\')
-                *to++ = '\\';
-            *to++ = (char)p[i];
-        }
+        if (len == 0)              /* the walk has refused such */
+            len = 1;
+        memcpy(to, code == TEXT_BROKEN && len == 6 ? (const void *)"\\ufffd" : p, len);
+        to += len;
         p += len;
     }
     return to;
@@ -52,7 +43,7 @@ static char *emit_stretch(char *to, const struct doc *d, uint32_t at, uint32_t e
 static bool emit_careful(struct buf *out, const struct doc *d, uint32_t at, uint32_t end)
 {
     uint32_t huge = 0;
-    if (!buf_reserve(out, 2 * (size_t)(end - at) + 2 * (size_t)d->nhuge + TEXT_SLACK))
+    if (!buf_reserve(out, (size_t)(end - at) + 2 * (size_t)d->nhuge + TEXT_SLACK))
         return false;
     char *to = out->data + out->len;
     for (uint32_t i = first_span(d, at); i < d->nspans && d->spans[i].at < end; i++) {
@@ -76,7 +67,7 @@ static bool emit_careful(struct buf *out, const struct doc *d, uint32_t at, uint
 
 bool emit_json(struct buf *out, const struct doc *d, uint32_t at, uint32_t end)
 {
-    if (!d->plain)
+    if (__builtin_expect(d->broken || d->nhuge > 0, 0))
         return emit_careful(out, d, at, end);
     if (!buf_reserve(out, (size_t)(end - at) + TEXT_SLACK))
         return false;

@@ -167,15 +167,15 @@ static bool give_row(struct encode *enc, struct place raw, bool repaired)
 
 /* ---- NDJSON ---- */
 
-/* Finds the end of the line at p (one is there) and tells whether it holds a backslash or a control character. */
+/* Finds the end of the line at p (one is there) and tells whether it holds a backslash. */
 static inline const uint8_t *line_end(const uint8_t *p, bool *dirty)
 {
 #ifdef __SSE2__
-    const __m128i lf = _mm_set1_epi8('\n'), back = _mm_set1_epi8('\\'), last = _mm_set1_epi8(0x1F);
+    const __m128i lf = _mm_set1_epi8('\n'), back = _mm_set1_epi8('\\');
     __m128i seen = _mm_setzero_si128();
     for (;; p += 16) {
         __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
-        __m128i odd = _mm_or_si128(_mm_cmpeq_epi8(v, back), _mm_cmpeq_epi8(_mm_max_epu8(v, last), last));
+        __m128i odd = _mm_cmpeq_epi8(v, back);
         unsigned end = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, lf));
         if (end) {
             unsigned below = (end & (0 - end)) - 1;
@@ -187,7 +187,7 @@ static inline const uint8_t *line_end(const uint8_t *p, bool *dirty)
 #else
     bool odd = false;
     for (; *p != '\n'; p++)
-        odd |= *p == '\\' || *p < 0x20;
+        odd |= *p == '\\';
     *dirty = odd;
     return p;
 #endif

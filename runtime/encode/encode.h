@@ -1,4 +1,4 @@
-/* encode.h - batches of lines in, COPY text rows out.
+/* encode.h - batches of lines in, rows in COPY's binary format out (PostgreSQL manual, COPY).
  *
  * The encoder owns its scratch memory; the plan and the batch stay the caller's. It waits for nothing and knows no
  * process: what it finds it hands to a sink. */
@@ -34,7 +34,7 @@ struct encode_row {
     uint32_t          table;
     struct plan_text  part;    /* the partition's text; data NULL without */
     uint64_t          key[2];
-    const char       *data;    /* one COPY line with its '\n' */
+    const char       *data;    /* the row: number of fields, then each field's length and bytes */
     size_t            len;
 };
 

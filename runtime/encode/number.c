@@ -1,7 +1,10 @@
 /* number.c - see number.h. */
 #include "encode/number.h"
 
+#include <float.h>
 #include <string.h>
+
+#include "encode/be.h"
 
 static inline bool is_digit(uint8_t c) { return (uint8_t)(c - '0') < 10; }
 
@@ -141,21 +144,19 @@ bool number_whole(const struct number *v, int64_t min, int64_t max, int64_t *out
     return value >= min && value <= max;
 }
 
-char *number_fit(const struct number *v, int precision, int scale, char *to)
+bool number_round(const struct number *v, int precision, int scale, uint8_t *digits_out, struct number *out)
 {
     int64_t keep = v->point + scale;      /* digits that are left of the rounding place */
-    if (v->n == 0 || keep < 0) {
-        *to++ = '0';
-        return to;
-    }
+    *out = (struct number){ .whole = digits_out, .part = digits_out, .minus = v->minus };
+    if (v->n == 0 || keep < 0)
+        return true;
     if (v->point > precision - scale)
-        return NULL;
+        return false;
     /* now keep <= precision <= 1000 */
-    char kept[1002] = { 0 };
+    uint8_t *first = digits_out + 1;      /* one place for a carry */
     uint32_t n = keep < v->n ? (uint32_t)keep : v->n;
-    digits(v, 0, n, kept + 1);
-    int64_t point = v->point;
-    char *first = kept + 1;
+    digits(v, 0, n, (char *)first);
+    out->point = v->point;
     if (n < v->n && digit_at(v, n) >= '5') {
         uint32_t i = n;
         while (i > 0 && first[i - 1] == '9')
@@ -165,43 +166,86 @@ char *number_fit(const struct number *v, int precision, int scale, char *to)
         } else {
             *--first = '1';
             n++;
-            point++;
-            if (point > precision - scale)
-                return NULL;
+            out->point++;
+            if (out->point > precision - scale)
+                return false;
         }
     }
     while (n > 0 && first[n - 1] == '0')
         n--;
-    if (n == 0) {
-        *to++ = '0';
-        return to;
-    }
-    struct number r = { .whole = (const uint8_t *)first, .part = (const uint8_t *)first + n, .nwhole = n, .n = n,
-                        .point = point, .minus = v->minus };
-    if (r.minus)
-        *to++ = '-';
-    if (point >= (int64_t)n) {
-        to = digits(&r, 0, n, to);
-        memset(to, '0', (size_t)(point - n));
-        return to + (point - n);
-    }
-    if (point > 0) {
-        to = digits(&r, 0, (uint32_t)point, to);
-        *to++ = '.';
-        return digits(&r, (uint32_t)point, n, to);
-    }
-    *to++ = '0';
-    *to++ = '.';
-    memset(to, '0', (size_t)-point);
-    return digits(&r, 0, n, to - point);
+    if (n == 0)
+        out->point = 0;
+    out->whole = first;
+    out->part = first + n;
+    out->nwhole = out->n = n;
+    return true;
+}
+
+bool number_double(const struct number *v, double *out)
+{
+    static const double tens[] = { 1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                   1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
+    int64_t power = v->point - v->n;
+    /* both operands are doubles without error, so the one rounding is the right one (Clinger, How to Read Floating
+     * Point Numbers Accurately) */
+    if (FLT_EVAL_METHOD != 0 || v->n > 15 || power < -22 || power > 22)
+        return false;
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < v->n; i++)
+        sum = sum * 10 + (uint64_t)(digit_at(v, i) - '0');
+    double value = power < 0 ? (double)sum / tens[-power] : (double)sum * tens[power];
+    *out = v->minus ? -value : value;
+    return true;
+}
+
+/* The exponent of the text. */
+static int64_t power_of(const struct number *v)
+{
+    return v->point - ((int64_t)v->nwhole - v->lead);
 }
 
 bool number_unbounded(const struct number *v)
 {
     if (v->n == 0)
         return v->simple && v->npart <= 16383;
-    int64_t power = v->point - ((int64_t)v->nwhole - v->lead);
-    return v->point <= 131072 && (int64_t)v->npart - power <= 16383;
+    return v->point <= 131072 && (int64_t)v->npart - power_of(v) <= 16383;
+}
+
+uint32_t number_scale(const struct number *v)
+{
+    int64_t scale = v->n == 0 ? v->npart : (int64_t)v->npart - power_of(v);
+    return scale > 0 ? (uint32_t)scale : 0;
+}
+
+char *number_numeric(const struct number *v, uint32_t scale, char *to)
+{
+    char *head = to;
+    to += 8;
+    int64_t weight = 0;
+    if (v->n) {
+        /* the first group ends at a multiple of four digits from the point */
+        weight = v->point > 0 ? (v->point - 1) / 4 : -(-v->point / 4) - 1;
+        int64_t left = v->point - 4 * weight;
+        uint32_t group = 0;
+        for (uint32_t i = 0; i < v->n; i++) {
+            group = group * 10 + (uint32_t)(digit_at(v, i) - '0');
+            if (--left == 0) {
+                to = be_put16(to, (uint16_t)group);
+                group = 0;
+                left = 4;
+            }
+        }
+        if (left < 4) {
+            for (; left; left--)
+                group *= 10;
+            to = be_put16(to, (uint16_t)group);
+        }
+    }
+    be_put16(head, (uint16_t)((to - head - 8) / 2));
+    be_put16(head + 2, (uint16_t)(int16_t)weight);
+    be_put16(head + 4, v->minus && v->n ? 0x4000 : 0);
+    be_put16(head + 6, (uint16_t)scale);
+    return to;
 }
 
 char *number_print(char *to, int64_t value)

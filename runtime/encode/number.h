@@ -1,4 +1,5 @@
-/* number.h - decimal numbers as text: read exactly, written exactly, never by way of a double. Owns nothing. */
+/* number.h - decimal numbers: read exactly from text, written exactly as text and as PostgreSQL's numeric. Owns
+ * nothing. */
 #ifndef GARUN_NUMBER_H
 #define GARUN_NUMBER_H
 
@@ -6,7 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define NUMBER_TEXT 2200u    /* room for what number_fit writes: 1000 digits and a scale of up to 1000 */
+#define NUMBER_DIGITS 1002u                  /* room for the digits of number_round */
+#define NUMBER_NUMERIC(n) (8u + 2u * ((n) / 4u + 2u))  /* room for number_numeric of n digits */
 
 /* A number as it stands in its text: [sign] whole [. part] [e exponent]. Its value is 0.d1 d2 .. dn x 10^point, where
  * d1 and dn are not zero; n = 0 is zero. */
@@ -31,14 +33,24 @@ char *number_plain(const struct number *v, char *to);
 /* The value as an integer within [min, max]; false when it is not whole or outside. */
 bool number_whole(const struct number *v, int64_t min, int64_t max, int64_t *out);
 
-/* Writes the value rounded to scale places, half away from zero, as PostgreSQL rounds numeric(precision, scale).
- * Returns the end, NULL when more than precision - scale digits stand before the point then. precision 1 .. 1000,
- * scale -1000 .. 1000; at most NUMBER_TEXT bytes. */
-char *number_fit(const struct number *v, int precision, int scale, char *to);
+/* *out is the value rounded to scale places, half away from zero, as PostgreSQL rounds numeric(precision, scale); its
+ * digits are in digits[NUMBER_DIGITS]. False when more than precision - scale digits stand before the point then.
+ * precision 1 .. 1000, scale -1000 .. 1000. */
+bool number_round(const struct number *v, int precision, int scale, uint8_t *digits, struct number *out);
+
+/* The value as a double when that is exact to the last bit by one operation; false when it takes strtod. */
+bool number_double(const struct number *v, double *out);
 
 /* True when numeric without a precision takes the text as it is: 131072 digits before the point, 16383 behind it. It
- * refuses a zero with a great exponent, too; the caller writes "0" for those. */
+ * refuses a zero with a great exponent, too; the caller stores 0 for those. */
 bool number_unbounded(const struct number *v);
+
+/* Digits behind the point that numeric keeps of the text ("2.50": 2, "1.5e3": 0); of a zero, those written. */
+uint32_t number_scale(const struct number *v);
+
+/* Writes what numeric_recv reads: number of digits, weight, sign, scale, digits to base 10000. The value must be one
+ * that number_unbounded takes, scale at most 16383. Returns the end. */
+char *number_numeric(const struct number *v, uint32_t scale, char *to);
 
 /* Writes an integer; at most 20 bytes. */
 char *number_print(char *to, int64_t value);

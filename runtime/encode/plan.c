@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/uuid7.h"
+
 #define PLAN_BYTES (8u << 20)
 #define PATHS      4096u
 #define STEPS      32u
@@ -287,6 +289,9 @@ static bool check_column(struct decode *d, const struct plan_column *c, uint8_t 
         return bad(d->e, "a column's precision or scale is out of range");
     if (c->units != 1 && c->units != 1000 && c->units != 1000000)
         return bad(d->e, "a column's unit of time is unknown");
+    if (c->source == PLAN_NEW_UUID && c->type != PLAN_UUID && c->type != PLAN_TEXT &&
+        (c->type != PLAN_VARCHAR || (c->a > 0 && c->a < (int32_t)UUID7_TEXT)))
+        return bad(d->e, "a column cannot hold a UUID");
     if (c->source == PLAN_PATH && c->from.count == 0 && !(c->flags & PLAN_DEFAULT))
         return err_set(d->e, "plan", "column", "column \"%.*s\" has no source", (int)c->name.len, c->name.data);
     return true;

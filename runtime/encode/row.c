@@ -8,11 +8,15 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "encode/be.h"
 #include "encode/emit.h"
+#include "encode/show.h"
 #include "encode/text.h"
 
 #define ABSENT     UINT32_MAX
 #define ROW_USUAL  ((size_t)256 << 10)     /* scratch room that is kept */
+#define FIELD_HEAD 4u                      /* a field's length stands before its bytes, -1 for NULL */
+#define FIELD_NULL UINT32_MAX
 
 /* ---- values ---- */
 
@@ -35,7 +39,6 @@ static enum fetched fetch_doc(struct row *r, const struct plan_alts *from, struc
             uint8_t *to = (uint8_t *)r->text.data;
             v->len = (uint32_t)(text_unescape(to, v->p, v->len) - to);
             v->p = to;
-            v->special = true;
         }
         return FETCH_VALUE;
     }
@@ -87,7 +90,7 @@ static enum fetched fetch_csv(struct row *r, const struct plan_alts *from, struc
 {
     for (uint32_t i = 0; i < from->count; i++) {
         uint32_t node = from->alt[i].node;
-        *v = (struct cell_value){ .type = '"', .special = true, .kind = from->alt[i].kind };
+        *v = (struct cell_value){ .type = '"', .kind = from->alt[i].kind };
         if (node == PLAN_WHOLE) {
             if (!csv_object(r))
                 return FETCH_MEMORY;
@@ -127,9 +130,11 @@ static bool fix(struct row *r, const struct plan_column *c, const struct plan_te
 {
     struct buf copy = { 0 }, cell = { 0 };
     bool ok = false, repaired = false;
-    struct cell_value v = { .type = '"', .special = true, .kind = PLAN_AS_TEXT };
-    if (!text_repair(&copy, (const uint8_t *)t->data, t->len, &repaired) || !text_room(&copy, 0))
+    struct cell_value v = { .type = '"', .kind = PLAN_AS_TEXT };
+    if (!text_repair(&copy, (const uint8_t *)t->data, t->len, &repaired) || !text_room(&copy, 0) ||
+        !text_room(&cell, FIELD_HEAD))
         goto memory;
+    cell.len = FIELD_HEAD;
     v.p = (const uint8_t *)copy.data;
     v.len = (uint32_t)copy.len;
     switch (cell_put(&r->cell, c, &v, &cell)) {
@@ -146,8 +151,9 @@ static bool fix(struct row *r, const struct plan_column *c, const struct plan_te
                 c->name.data, t->len > 60 ? 60 : (int)t->len, t->data);
         goto out;
     }
-    *out = (struct row_fixed){ .at = (uint32_t)r->fixed_text.len, .len = (uint32_t)cell.len };
-    ok = buf_put(&r->fixed_text, cell.data, cell.len);
+    be_put32(cell.data, (uint32_t)cell.len - FIELD_HEAD);
+    *out = (struct row_fixed){ .at = (uint32_t)r->fixed_bytes.len, .len = (uint32_t)cell.len };
+    ok = buf_put(&r->fixed_bytes, cell.data, cell.len);
 memory:
     if (!ok)
         err_set(e, "plan", "ENOMEM", "out of memory while encoding the plan's constants");
@@ -166,7 +172,7 @@ bool row_init(struct row *r, const struct plan *plan, struct err *e)
     r->constant = calloc(columns + 1, sizeof *r->constant);
     r->fallback = calloc(columns + 1, sizeof *r->fallback);
     if (!r->constant || !r->fallback || !cell_init(&r->cell) || !text_room(&r->out, ROW_USUAL / 8) ||
-        !text_room(&r->text, 1024) || !text_room(&r->part, 64) || !text_room(&r->fixed_text, 64))
+        !text_room(&r->text, 1024) || !text_room(&r->part, 64) || !text_room(&r->fixed_bytes, 64))
         return err_set(e, "plan", "ENOMEM", "out of memory while preparing the encoder");
     for (size_t i = 0; i < columns; i++) {
         const struct plan_column *c = &plan->columns[i];
@@ -177,13 +183,14 @@ bool row_init(struct row *r, const struct plan *plan, struct err *e)
             return false;
     }
     r->cell.cut = r->cell.nulled = 0;
-    return text_room(&r->fixed_text, 0) || err_set(e, "plan", "ENOMEM", "out of memory while preparing the encoder");
+    return text_room(&r->fixed_bytes, 0) || err_set(e, "plan", "ENOMEM", "out of memory while preparing the encoder");
 }
 
 void row_free(struct row *r)
 {
     cell_free(&r->cell);
-    struct buf *all[] = { &r->out, &r->part, &r->other, &r->text, &r->record, &r->identity, &r->fixed_text };
+    struct buf *all[] = { &r->out, &r->part, &r->other, &r->text, &r->record, &r->identity, &r->fixed_bytes,
+                          &r->day, &r->known };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         buf_free(all[i]);
     free(r->constant);
@@ -193,7 +200,9 @@ void row_free(struct row *r)
 
 void row_trim(struct row *r)
 {
-    struct buf *all[] = { &r->out, &r->part, &r->other, &r->text, &r->record, &r->identity, &r->cell.text };
+    struct buf *all[] = { &r->out, &r->part, &r->other, &r->text, &r->record, &r->identity, &r->cell.text,
+                          &r->day, &r->known };
+    r->known_column = NULL;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (all[i]->cap > ROW_USUAL)
             buf_free(all[i]);
@@ -214,12 +223,15 @@ static enum row_verdict reject(struct row *r, const struct plan_column *c, const
     return ROW_REJECT;
 }
 
-/* Appends one column's COPY text. */
+/* Appends one column's field: its length and its bytes. */
 static inline enum row_verdict put_column(struct row *r, const struct plan_column *c, struct buf *out)
 {
-    size_t number = (size_t)(c - r->plan->columns);
+    size_t number = (size_t)(c - r->plan->columns), at = out->len;
     struct cell_value v;
     const struct row_fixed *fixed = &r->fallback[number];
+    if (!text_room(out, FIELD_HEAD))
+        return ROW_MEMORY;
+    out->len += FIELD_HEAD;
     if (__builtin_expect(c->source == PLAN_PATH, 1)) {
         switch (fetch(r, &c->from, &v)) {
         case FETCH_MEMORY:
@@ -227,6 +239,7 @@ static inline enum row_verdict put_column(struct row *r, const struct plan_colum
         case FETCH_VALUE:
             switch (cell_put(&r->cell, c, &v, out)) {
             case CELL_OK:
+                be_put32(out->data + at, (uint32_t)(out->len - at) - FIELD_HEAD);
                 return ROW_READY;
             case CELL_REJECT:
                 return reject(r, c, r->cell.code, r->cell.reason);
@@ -244,25 +257,48 @@ static inline enum row_verdict put_column(struct row *r, const struct plan_colum
     } else {
         uint8_t id[16];
         uuid7_make(&r->uuid, id);
-        if (!text_room(out, UUID7_TEXT))
-            return ROW_MEMORY;
-        uuid7_print(id, out->data + out->len);
-        out->len += UUID7_TEXT;
+        if (c->type == PLAN_UUID) {
+            memcpy(out->data + out->len, id, sizeof id);
+            out->len += sizeof id;
+        } else {
+            uuid7_print(id, out->data + out->len);
+            out->len += UUID7_TEXT;
+        }
+        be_put32(out->data + at, (uint32_t)(out->len - at) - FIELD_HEAD);
         return ROW_READY;
     }
+    out->len = at;
     if (fixed->len != ABSENT) {
         if (!text_room(out, fixed->len))
             return ROW_MEMORY;
-        memcpy(out->data + out->len, r->fixed_text.data + fixed->at, fixed->len);
+        memcpy(out->data + at, r->fixed_bytes.data + fixed->at, fixed->len);
         out->len += fixed->len;
         return ROW_READY;
     }
     if (__builtin_expect(c->flags & PLAN_NOT_NULL, 0))
         return reject(r, c, "null", "is null, but the column is NOT NULL");
-    if (!text_room(out, 2))
-        return ROW_MEMORY;
-    memcpy(out->data + out->len, "\\N", 2);
-    out->len += 2;
+    be_put32(out->data + at, FIELD_NULL);
+    out->len += FIELD_HEAD;
+    return ROW_READY;
+}
+
+/* The partition's field into r->day and its text into r->part. Neighbours are mostly of one day: the text stays. */
+static enum row_verdict find_part(struct row *r, const struct plan_column *c)
+{
+    r->day.len = 0;
+    enum row_verdict verdict = put_column(r, c, &r->day);
+    if (verdict != ROW_READY)
+        return verdict;
+    if (be_get32(r->day.data) == FIELD_NULL)
+        return reject(r, c, "null", "is null, but the rows are told apart by it");
+    if (r->known_column != c || r->known.len != r->day.len || memcmp(r->known.data, r->day.data, r->day.len) != 0) {
+        r->known_column = NULL;
+        r->known.len = r->part.len = 0;
+        if (!buf_put(&r->known, r->day.data, r->day.len) || !text_room(&r->part, 0) ||
+            !show_value(c, r->day.data + FIELD_HEAD, r->day.len - FIELD_HEAD, &r->part))
+            return ROW_MEMORY;
+        r->known_column = c;
+    }
     return ROW_READY;
 }
 
@@ -365,31 +401,33 @@ enum row_verdict row_make(struct row *r)
     if (verdict != ROW_READY)
         return verdict;
     const struct plan_table *t = &p->tables[r->table];
-    r->out.len = r->part.len = 0;
+    r->out.len = 0;
     if (t->partition != TRIE_NONE) {
-        const struct plan_column *c = &t->columns[t->partition];
-        verdict = put_column(r, c, &r->part);
+        verdict = find_part(r, &t->columns[t->partition]);
         if (verdict != ROW_READY)
             return verdict;
-        if (r->part.len == 2 && memcmp(r->part.data, "\\N", 2) == 0)
-            return reject(r, c, "null", "is null, but the rows are told apart by it");
         if ((p->has_min && compare(&r->part, &p->min) < 0) || (p->has_max && compare(&r->part, &p->max) > 0))
             return ROW_RANGE;
+    } else {
+        r->part.len = 0;
+        r->known_column = NULL;
     }
+    if (!text_room(&r->out, 2))
+        return ROW_MEMORY;
+    be_put16(r->out.data, (uint16_t)t->ncolumns);
+    r->out.len = 2;
     for (uint32_t i = 0; i < t->ncolumns; i++) {
         if (i == t->partition) {
-            if (!text_room(&r->out, r->part.len))
+            if (!text_room(&r->out, r->day.len))
                 return ROW_MEMORY;
-            memcpy(r->out.data + r->out.len, r->part.data, r->part.len);
-            r->out.len += r->part.len;
-        } else {
-            verdict = put_column(r, &t->columns[i], &r->out);
-            if (verdict != ROW_READY)
-                return verdict;
+            memcpy(r->out.data + r->out.len, r->day.data, r->day.len);
+            r->out.len += r->day.len;
+            continue;
         }
-        r->out.data[r->out.len++] = '\t';     /* within TEXT_SLACK */
+        verdict = put_column(r, &t->columns[i], &r->out);
+        if (verdict != ROW_READY)
+            return verdict;
     }
-    r->out.data[r->out.len - 1] = '\n';
     r->cut = r->cell.cut - cut;
     r->nulled = r->cell.nulled - nulled;
     if (p->dedup && !identify(r))

@@ -13,7 +13,7 @@
 
 enum row_verdict { ROW_READY, ROW_OTHER, ROW_RANGE, ROW_REJECT, ROW_MEMORY };
 
-struct row_fixed { uint32_t at, len; };     /* COPY text in row.fixed_text; len UINT32_MAX: there is none */
+struct row_fixed { uint32_t at, len; };     /* a field in row.fixed_bytes; len UINT32_MAX: there is none */
 
 struct row {
     const struct plan *plan;
@@ -27,7 +27,7 @@ struct row {
 
     /* what became of it */
     uint32_t           table;
-    struct buf         out;           /* ROW_READY: its COPY line */
+    struct buf         out;           /* ROW_READY: the row in COPY's binary format */
     struct buf         part;          /* the partition's text, when the table has one */
     uint64_t           key[2];        /* with dedup */
     struct buf         other;         /* ROW_OTHER: the route's value */
@@ -35,7 +35,9 @@ struct row {
     uint64_t           cut, nulled;
 
     struct buf         text, record, identity;
-    struct buf         fixed_text;
+    struct buf         fixed_bytes;
+    struct buf         day, known;            /* the partition's field; the one that part is the text of */
+    const struct plan_column *known_column;   /* and its column, NULL when part is the text of none */
     struct row_fixed  *constant, *fallback;   /* one a column of the plan, in plan->columns' order */
 };
 

@@ -1,19 +1,7 @@
 /* text.c - see text.h. */
 #include "encode/text.h"
 
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
-
 /* ---- JSON escapes ---- */
-
-static int hex_digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
 
 /* The four digits of \uXXXX at p (its backslash), -1 when it is none. */
 static int32_t hex_escape(const uint8_t *p, const uint8_t *end)
@@ -22,7 +10,7 @@ static int32_t hex_escape(const uint8_t *p, const uint8_t *end)
         return -1;
     int32_t code = 0;
     for (int i = 2; i < 6; i++) {
-        int digit = hex_digit(p[i]);
+        int digit = text_hex(p[i]);
         if (digit < 0)
             return -1;
         code = code * 16 + digit;
@@ -191,68 +179,4 @@ size_t text_prefix(const uint8_t *p, size_t len, size_t n)
             return i;
     }
     return len;
-}
-
-/* ---- COPY ---- */
-
-size_t text_special(const uint8_t *p, size_t len)
-{
-    size_t i = 0;
-#ifdef __SSE2__
-    const __m128i back = _mm_set1_epi8('\\'), last = _mm_set1_epi8(0x1F);
-    for (; i + 16 <= len; i += 16) {
-        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + i));
-        __m128i hit = _mm_or_si128(_mm_cmpeq_epi8(v, back), _mm_cmpeq_epi8(_mm_max_epu8(v, last), last));
-        int mask = _mm_movemask_epi8(hit);
-        if (mask)
-            return i + (size_t)__builtin_ctz((unsigned)mask);
-    }
-#endif
-    for (; i < len; i++) {
-        if (p[i] == '\\' || p[i] < 0x20)
-            return i;
-    }
-    return len;
-}
-
-size_t text_run(char *dst, const uint8_t *src, size_t len)
-{
-#ifdef __SSE2__
-    const __m128i back = _mm_set1_epi8('\\'), last = _mm_set1_epi8(0x1F);
-    for (size_t i = 0; i < len; i += 16) {
-        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(src + i));
-        _mm_storeu_si128((__m128i *)(void *)(dst + i), v);
-        __m128i hit = _mm_or_si128(_mm_cmpeq_epi8(v, back), _mm_cmpeq_epi8(_mm_max_epu8(v, last), last));
-        unsigned mask = (unsigned)_mm_movemask_epi8(hit);
-        if (mask) {
-            size_t at = i + (size_t)__builtin_ctz(mask);
-            return at < len ? at : len;
-        }
-    }
-    return len;
-#else
-    size_t run = text_special(src, len);
-    memcpy(dst, src, run);
-    return run;
-#endif
-}
-
-char *text_copy(char *dst, const uint8_t *src, size_t len)
-{
-    while (len) {
-        size_t run = text_run(dst, src, len);
-        dst += run;
-        src += run;
-        len -= run;
-        if (len) {
-            uint8_t c = *src++;
-            len--;
-            if (c == '\\' || c == '\t' || c == '\n' || c == '\r') {
-                *dst++ = '\\';
-                c = c == '\t' ? 't' : c == '\n' ? 'n' : c == '\r' ? 'r' : c;
-            }
-            *dst++ = (char)c;
-        }
-    }
-    return dst;
 }

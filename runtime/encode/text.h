@@ -1,4 +1,4 @@
-/* text.h - UTF-8, JSON escapes and COPY's text format, on plain bytes. Owns nothing. */
+/* text.h - UTF-8 and JSON escapes, on plain bytes. Owns nothing. */
 #ifndef GARUN_TEXT_H
 #define GARUN_TEXT_H
 
@@ -11,6 +11,15 @@
 
 #define TEXT_SLACK  64u          /* writers below may overwrite so many bytes behind what they return */
 #define TEXT_BROKEN UINT32_MAX   /* a code point that PostgreSQL cannot store: U+0000, an unpaired surrogate */
+
+/* The value of a hexadecimal digit, -1 when it is none. */
+static inline int text_hex(uint8_t c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
 
 /* The JSON escape at p (a backslash): its length (2, 6, or 12 for a surrogate pair), 0 when it is none. *code is
  * its code point or TEXT_BROKEN. Reads nothing at or behind end. */
@@ -33,17 +42,6 @@ bool text_repair(struct buf *out, const uint8_t *src, size_t len, bool *changed)
 
 /* Length in bytes of the first n characters, len when there are no more than n. */
 size_t text_prefix(const uint8_t *p, size_t len, size_t n);
-
-/* Writes src as COPY text: backslash, tab, line feed, carriage return escaped (PostgreSQL manual, COPY, Text
- * Format). At most 2 * len bytes and TEXT_SLACK are written, TEXT_SLACK bytes behind src are readable; returns the
- * end. */
-char *text_copy(char *dst, const uint8_t *src, size_t len);
-
-/* Position of the first byte in p[0 .. len) that is a backslash or below 0x20, len when there is none. */
-size_t text_special(const uint8_t *p, size_t len);
-
-/* Copies up to the first such byte and returns how many; the same rules of slack as for text_copy. */
-size_t text_run(char *dst, const uint8_t *src, size_t len);
 
 /* Makes room for n more bytes and TEXT_SLACK; false when memory is short. */
 static inline bool text_room(struct buf *b, size_t n)

@@ -40,15 +40,6 @@ static char *two(char *to, int v)
     return to + 2;
 }
 
-static char *print_day(char *to, int y, int m, int d)
-{
-    to = two(two(to, y / 100), y % 100);
-    *to++ = '-';
-    to = two(to, m);
-    *to++ = '-';
-    return two(to, d);
-}
-
 /* Reads a date of the first 8 or 10 bytes; returns how many, 0 for none. */
 static size_t read_day(const uint8_t *p, size_t len, int *y, int *m, int *d)
 {
@@ -67,16 +58,6 @@ static size_t read_day(const uint8_t *p, size_t len, int *y, int *m, int *d)
     return 0;
 }
 
-char *when_date(const uint8_t *text, size_t len, char *to)
-{
-    int y, m, d;
-    if (len != 8 && len != 10)
-        return NULL;
-    if (read_day(text, len, &y, &m, &d) != len)
-        return NULL;
-    return print_day(to, y, m, d);
-}
-
 /* Days since 1970-01-01; H. Hinnant, chrono-Compatible Low-Level Date Algorithms, days_from_civil. */
 static int64_t days_of(int y, int m, int d)
 {
@@ -85,6 +66,15 @@ static int64_t days_of(int y, int m, int d)
     int doy = (153 * (m > 2 ? m - 3 : m + 9) + 2) / 5 + d - 1;
     int doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
     return (int64_t)era * 146097 + doe - 719468;
+}
+
+bool when_date(const uint8_t *text, size_t len, int32_t *days)
+{
+    int y, m, d;
+    if ((len != 8 && len != 10) || read_day(text, len, &y, &m, &d) != len)
+        return false;
+    *days = (int32_t)days_of(y, m, d);
+    return true;
 }
 
 /* +HH, +HHMM, +HH:MM, Z, UTC at the text's end. */
@@ -166,6 +156,21 @@ bool when_epoch(const struct number *v, int64_t units, int64_t *micros)
     return true;
 }
 
+char *when_print_date(char *to, int64_t days)
+{
+    /* civil_from_days of the same source */
+    int64_t z = days + 719468, era = z / 146097, doe = z - era * 146097;
+    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
+    int d = (int)(doy - (153 * mp + 2) / 5 + 1), m = (int)(mp < 10 ? mp + 3 : mp - 9);
+    int y = (int)(yoe + era * 400 + (m <= 2));
+    to = two(two(to, y / 100), y % 100);
+    *to++ = '-';
+    to = two(to, m);
+    *to++ = '-';
+    return two(to, d);
+}
+
 char *when_print(char *to, int64_t micros, bool zone)
 {
     int64_t days = micros / DAY, rest = micros % DAY;
@@ -173,13 +178,7 @@ char *when_print(char *to, int64_t micros, bool zone)
         rest += DAY;
         days--;
     }
-    /* civil_from_days of the same source */
-    int64_t z = days + 719468, era = z / 146097, doe = z - era * 146097;
-    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
-    int d = (int)(doy - (153 * mp + 2) / 5 + 1), m = (int)(mp < 10 ? mp + 3 : mp - 9);
-    int y = (int)(yoe + era * 400 + (m <= 2));
-    to = print_day(to, y, m, d);
+    to = when_print_date(to, days);
     int second = (int)(rest / SECOND), part = (int)(rest % SECOND);
     *to++ = ' ';
     to = two(to, second / 3600);

@@ -1,4 +1,4 @@
-/* lane.h - one lane of a load: source bytes in, COPY text out, one worker process in between.
+/* lane.h - one lane of a load: source bytes in, rows in COPY's binary format out, one worker process in between.
  *
  * feed.c is the way in (batches cut at record ends), take.c the way out (records of the worker sorted to tables,
  * duplicates dropped), lane.c what Lua sees of both. A lane is fed by one task and read by another; what is in flight is
@@ -49,11 +49,12 @@ struct lane {                   /* the userdata "garun.lane" */
     /* the way out */
     bool         dedup;
     uint32_t     ntables;
-    struct buf  *rows;          /* owned; a table's COPY text that waits for lane:flush */
+    struct buf  *rows;          /* owned; a table's rows that wait for lane:flush */
     struct seen  seen;
     uint64_t    *counts;        /* owned; [part * ntables + table], rows kept */
     uint32_t     nparts;
     bool         dropping;      /* the fragments of a duplicate are being dropped */
+    uint32_t     torn;          /* the table, from 1, whose last row's fragments have not all come; 0: none */
     uint64_t     total[COUNT_COUNTS], duplicates;
 };
 

@@ -21,6 +21,8 @@ static void take_rows(lua_State *L, struct lane *lane, const struct proto_rec *r
 {
     if (rec->table >= lane->ntables || (rec->part != 0 && rec->part >= lane->nparts))
         l_lie(L, "rows of an unknown table or day");
+    if (lane->torn && lane->torn != rec->table + 1)
+        l_lie(L, "a row within another one");
     if (lane->dedup && (rec->key[0] | rec->key[1]) && !lane->dropping) {
         switch (seen_add(&lane->seen, rec->key)) {
         case SEEN_NEW:
@@ -33,8 +35,9 @@ static void take_rows(lua_State *L, struct lane *lane, const struct proto_rec *r
                      (lua_Integer)lane->seen.used);
         }
     }
+    lane->torn = rec->flags & PROTO_MORE ? rec->table + 1 : 0;
     if (lane->dropping) {
-        if (!(rec->flags & PROTO_MORE)) {
+        if (!lane->torn) {
             lane->dropping = false;
             lane->duplicates += rec->rows;
         }
@@ -193,6 +196,8 @@ static void take_done(lua_State *L, struct lane *lane, const struct proto_msg *m
 
     if (m->slot != oldest_slot(lane, L))
         l_lie(L, "the end of another batch");
+    if (lane->torn)
+        l_lie(L, "a row without its end");
     for (int i = 0; i < COUNT_COUNTS; i++)
         lane->total[i] += m->count[i];
     if (in->len > 2 * LANE_BATCH)
@@ -303,8 +308,9 @@ static int l_lane_next_k(lua_State *L, int status, lua_KContext ctx)
     default:
         l_lie(L, "an unknown message");
     }
+    /* A COPY may end at any step, so rows leave whole: fragments wait for their last one. */
     for (uint32_t t = 0; t < lane->ntables; t++)
-        if (lane->rows[t].len >= LANE_FULL) {
+        if (lane->rows[t].len >= LANE_FULL && lane->torn != t + 1) {
             lua_pushinteger(L, (lua_Integer)t + 1);
             append(L, "full");
         }

@@ -61,7 +61,7 @@ struct proto_msg {
 /* Records in an output slot, each padded to 8 bytes; a record never crosses the slot's end, so a row that is larger than
  * what is left is split into fragments (rows = 0 on all but the last one, PROTO_MORE set on all but the last one). */
 enum proto_kind {
-    REC_ROWS   = 1,  /* table, part, rows, key (with dedup: rows = 1): complete COPY text lines, '\n' included */
+    REC_ROWS   = 1,  /* table, part, rows, key (with dedup: rows = 1): rows of COPY's binary format, headerless */
     REC_PART   = 2,  /* part: declares number -> text (e.g. "2024-01-05") before its first use */
     REC_REJECT = 3,  /* struct proto_reject, then column name, then reason text (neither NUL-terminated) */
     REC_OTHER  = 4,  /* rows = how often, bytes = the route value; sent at a batch's end, at most 64 names */

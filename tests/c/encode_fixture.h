@@ -1,5 +1,6 @@
 /* encode_fixture.h - an encoder for tests, benches and fuzzers: plans written in Lua and packed by garun.plan itself,
- * results collected as text. Included, not linked: every function is static inline. Run from the project's root. */
+ * results collected as text, rows decoded to lines of COPY text. Included, not linked: every function is static inline.
+ * Run from the project's root. */
 #ifndef GARUN_ENCODE_FIXTURE_H
 #define GARUN_ENCODE_FIXTURE_H
 
@@ -14,13 +15,15 @@
 #include "core/buf.h"
 #include "core/err.h"
 #include "encode/encode.h"
+#include "encode_decode.h"
 
 struct fixture {
     struct encode_sink   sink;       /* first: the sink's functions get a pointer to it */
     struct plan          plan;
     struct encode       *enc;
     struct encode_counts counts;
-    struct buf           rows;       /* COPY lines, one after the other */
+    struct buf           rows;       /* decoded to COPY lines, one after the other */
+    struct buf           binary;     /* as they came */
     struct buf           tags;       /* "table/part " of each row */
     struct buf           rejects;    /* "line@offset code column: reason\n" */
     struct buf           raw;        /* the raw lines of rejects, '\n' behind each */
@@ -66,7 +69,11 @@ static inline bool fixture_row(struct encode_sink *s, const struct encode_row *r
     int n = snprintf(tag, sizeof tag, "%u/", row->table);
     f->key[0] = row->key[0];
     f->key[1] = row->key[1];
-    return buf_put(&f->rows, row->data, row->len) && buf_put(&f->tags, tag, (size_t)n) &&
+    if (decode_row(&f->plan.tables[row->table], row->data, row->len, &f->rows) != row->len) {
+        fprintf(stderr, "a malformed row of %zu bytes\n", row->len);
+        return false;
+    }
+    return buf_put(&f->binary, row->data, row->len) && buf_put(&f->tags, tag, (size_t)n) &&
            buf_put(&f->tags, row->part.data, row->part.data ? row->part.len : 0) && buf_put(&f->tags, " ", 1);
 }
 
@@ -103,7 +110,7 @@ static inline bool fixture_open(struct fixture *f, const char *lua)
 
 static inline void fixture_clear(struct fixture *f)
 {
-    f->rows.len = f->tags.len = f->rejects.len = f->raw.len = f->others.len = 0;
+    f->rows.len = f->binary.len = f->tags.len = f->rejects.len = f->raw.len = f->others.len = 0;
     f->counts = (struct encode_counts){ 0 };
 }
 
@@ -111,7 +118,7 @@ static inline void fixture_close(struct fixture *f)
 {
     encode_close(f->enc);
     plan_free(&f->plan);
-    struct buf *all[] = { &f->rows, &f->tags, &f->rejects, &f->raw, &f->others };
+    struct buf *all[] = { &f->rows, &f->binary, &f->tags, &f->rejects, &f->raw, &f->others };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         buf_free(all[i]);
 }

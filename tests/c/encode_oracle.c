@@ -1,5 +1,6 @@
-/* encode_oracle.c - the encoder as a filter, for encode_oracle.py: encode_oracle PLAN.lua < lines. Writes what it makes
- * of each batch of standard input: rows as "+ROW", rejects as "-LINE@OFFSET CODE ...", then "=" and the counts. */
+/* encode_oracle.c - the encoder as a filter, for encode_oracle.py: encode_oracle PLAN.lua [ROWS] < lines. Writes what
+ * it makes of standard input: rows, decoded, as "+ROW", rejects as "-LINE@OFFSET CODE ...", then "=" and the counts.
+ * The file ROWS gets the rows as they are, with what makes them a COPY in binary format. */
 #include "encode_fixture.h"
 
 static void print_lines(char mark, const struct buf *b)
@@ -24,13 +25,23 @@ static char *read_all(FILE *in, size_t *len)
     return b.data;
 }
 
+/* PostgreSQL manual, COPY, Binary Format */
+static bool write_copy(const char *path, const struct buf *rows)
+{
+    static const char header[] = "PGCOPY\n\377\r\n\0\0\0\0\0\0\0\0", trailer[] = "\377\377";
+    FILE *out = fopen(path, "wb");
+    bool ok = out && fwrite(header, 19, 1, out) == 1 && fwrite(rows->data, 1, rows->len, out) == rows->len &&
+              fwrite(trailer, 2, 1, out) == 1;
+    return out && fclose(out) == 0 && ok;
+}
+
 int main(int argc, char **argv)
 {
     struct fixture f;
     size_t len;
-    FILE *in = argc == 2 ? fopen(argv[1], "rb") : NULL;
+    FILE *in = argc == 2 || argc == 3 ? fopen(argv[1], "rb") : NULL;
     if (!in) {
-        fputs("usage: encode_oracle PLAN.lua < lines\n", stderr);
+        fputs("usage: encode_oracle PLAN.lua [ROWS] < lines\n", stderr);
         return 2;
     }
     char *plan = read_all(in, &len);
@@ -41,6 +52,10 @@ int main(int argc, char **argv)
     char *text = read_all(stdin, &len);
     if (!fixture_feed_at(&f, text, len, 1, 0)) {
         fprintf(stderr, "%s\n", f.err.message);
+        return 1;
+    }
+    if (argc == 3 && !write_copy(argv[2], &f.binary)) {
+        perror(argv[2]);
         return 1;
     }
     print_lines('+', &f.rows);

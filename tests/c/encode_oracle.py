@@ -284,8 +284,9 @@ def valid(raw):
     return (v if isinstance(v, dict) else None), text
 
 
-def run(program, plan, lines):
-    p = subprocess.run([program, plan], input=b"\n".join(lines) + b"\n", stdout=subprocess.PIPE, check=True)
+def run(program, plan, lines, rows=None):
+    """What comes out of the lines; the file `rows`, if named, gets the rows as a COPY in binary format."""
+    p = subprocess.run([program, plan] + ([rows] if rows else []), input=b"\n".join(lines) + b"\n", stdout=subprocess.PIPE, check=True)
     out = p.stdout.decode("utf-8").split("\n")
     return ([x[1:] for x in out if x.startswith("+")], [x[1:] for x in out if x.startswith("-")],
             next(x for x in out if x.startswith("=")))

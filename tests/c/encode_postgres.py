@@ -2,7 +2,8 @@
 """encode_postgres.py - the encoder against PostgreSQL's own input functions.
 
 Random numbers, dates, texts and JSON go through the encode_oracle program into a table with a column of each type. COPY
-must take every row, and where a number or date is what SQL would read, the stored value must be what the cast gives.
+in binary format must take every row, and where a value is what SQL would read, what is stored must be what the cast
+gives.
 Usage: encode_postgres.py PROGRAM [rounds [seed]], from the project's root, with psql's PG* variables set; it makes and
 drops the schema encode_test.
 """
@@ -77,6 +78,8 @@ exception when others then return null; end $$;
 NUMBER = """select '{c}', raw, {c}, cast_or_null(raw, '{t}') from t where raw ~ '^[-+0-9.eE]+$'
  and {c} is distinct from cast_or_null(raw, '{t}')::{b}
  and not coalesce({c} = 0 and cast_or_null(raw, '{t}') is null, false);
+select '{c} as text', raw, {c} from t where raw ~ '^[-+0-9.eE]+$' and {c} <> 0
+ and {c}::text is distinct from cast_or_null(raw, '{t}');
 """
 WHOLE = """select '{c}', raw, {c} from t, lateral (select cast_or_null(raw, 'numeric')::numeric as x) s
  where raw ~ '^[-+0-9.eE]+$' and x is not null and {c} is distinct from
@@ -87,6 +90,16 @@ DAY = """select 'd', raw, d from t where raw ~ '^\\d{4}-?\\d\\d-?\\d\\d$'
 select 'tz', raw, tz from t where raw ~ '^\\d{4}-\\d\\d-\\d\\d' and tz is distinct from
  case when cast_or_null(raw, 'timestamptz')::timestamptz between '0001-01-01' and '9999-12-31 23:59:59.999999'
  then cast_or_null(raw, 'timestamptz')::timestamptz end;
+"""
+OTHER = """select 't', raw, t from t where t is distinct from tz at time zone 'UTC';
+select 't3', raw, t3 from t where t3 is distinct from t::timestamp(3);
+select 'u', raw, u from t where u is distinct from cast_or_null(raw, 'uuid')::uuid;
+select 'b', raw, b from t where raw <> '' and b is distinct from cast_or_null(raw, 'bool')::bool
+ and raw !~ '^(tr|tru|fa|fal|fals|ye|of)$';
+select 'jb', raw, jb from t where jb is distinct from w->'v';
+select 'j', raw, j from t where jsonb_typeof(jb) <> 'string' and j::jsonb is distinct from jb;
+select 'v5', raw, v5 from t where v5 is distinct from left(raw, 5);
+select 'c3', raw, c3 from t where c3 is distinct from left(raw, 3)::char(3);
 """
 
 
@@ -101,14 +114,12 @@ def main():
         for n in range(rounds):
             r = random.Random(seed * 7919 + n)
             lines = [('{"v":%s}' % value(r)).encode("utf-8", "surrogatepass") for _ in range(10000)]
-            good, rejects, _ = encode_oracle.run(program, tmp + "/plan.lua", lines)
+            good, rejects, _ = encode_oracle.run(program, tmp + "/plan.lua", lines, tmp + "/rows")
             if rejects:
                 sys.exit("rejected: %s" % rejects[:3])
-            with open(tmp + "/rows", "w", newline="\n") as out:
-                out.write("\n".join(good) + "\n")
-            sql = SETUP + "\\copy t from '%s/rows'\n" % tmp
+            sql = SETUP + "\\copy t from '%s/rows' (format binary)\n" % tmp
             sql += "".join(NUMBER.format(c=c, t=t, b=t.split("(")[0]) for c, t in COLUMNS[3:9])
-            sql += "".join(WHOLE.format(c=c, c2=t) for c, t in COLUMNS[:3]) + DAY
+            sql += "".join(WHOLE.format(c=c, c2=t) for c, t in COLUMNS[:3]) + DAY + OTHER
             sql += "drop schema encode_test cascade;\n"
             p = subprocess.run(["psql", "-X", "-At", "-v", "ON_ERROR_STOP=1", "-f", "-"], input=sql.encode(),
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)

@@ -68,6 +68,33 @@ static void the_same_plan_gives_the_same_bytes(void **state)
     free(two);
 }
 
+static void a_generated_uuid_needs_a_column_that_holds_one(void **state)
+{
+    (void)state;
+    static const char column[] = "\2\0\0\0id\2";      /* name, source PLAN_NEW_UUID; its type follows */
+    struct plan p;
+    struct err e;
+    size_t len = 0;
+    uint8_t *bytes = fixture_pack("return { tables = { { columns = { { name = 'id', type = 'uuid', uuid = true } } } "
+                                  "} }", &len);
+    uint8_t *found = memmem(bytes, len, column, sizeof column - 1), *type = found + sizeof column - 1;
+    assert_non_null(found);
+    assert_int_equal(*type, PLAN_UUID);
+    for (uint8_t t = 0; t < PLAN_TYPES; t++) {
+        *type = t;
+        bool fits = t == PLAN_UUID || t == PLAN_TEXT || t == PLAN_VARCHAR;
+        assert_int_equal(plan_decode(bytes, len, &p, &e), fits);
+        plan_free(&p);
+    }
+    *type = PLAN_VARCHAR;
+    for (uint8_t length = 35; length <= 36; length++) {
+        type[1] = length;
+        assert_int_equal(plan_decode(bytes, len, &p, &e), length == 36);
+        plan_free(&p);
+    }
+    free(bytes);
+}
+
 static void a_plan_cut_anywhere_is_refused(void **state)
 {
     (void)state;
@@ -166,6 +193,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_plan_comes_out_as_it_went_in),
         cmocka_unit_test(the_same_plan_gives_the_same_bytes),
+        cmocka_unit_test(a_generated_uuid_needs_a_column_that_holds_one),
         cmocka_unit_test(a_plan_cut_anywhere_is_refused),
         cmocka_unit_test(a_damaged_byte_is_refused_or_harmless),
         cmocka_unit_test(a_csv_path_must_be_a_column),

@@ -24,6 +24,7 @@ struct host {
     int         fd;
     char       *memory;
     unsigned    outs;            /* OUT messages of the last batch */
+    struct plan plan;            /* the last one that was sent, to read rows with */
     struct buf  rows[4];         /* by table */
     struct buf  log;             /* everything else, as text */
     uint64_t    nrows[4];
@@ -73,6 +74,7 @@ static int stop(void)
     for (int i = 0; i < 4; i++)
         buf_free(&h.rows[i]);
     buf_free(&h.log);
+    plan_free(&h.plan);
     return status;
 }
 
@@ -93,7 +95,10 @@ static void plan(const char *lua)
     size_t len = 0;
     uint8_t *bytes = fixture_pack(lua, &len);
     assert_non_null(bytes);
+    struct err e;
     memcpy(input(0), bytes, len);
+    plan_free(&h.plan);
+    assert_true(plan_decode(bytes, len, &h.plan, &e));
     free(bytes);
     say(&(struct proto_msg){ .type = PROTO_PLAN, .slot = 0, .len = len });
 }
@@ -191,6 +196,21 @@ static const char simple[] = "return { route = { from = 'k', values = { a = 1, b
     "'v' } } },"
     " { columns = { { name = 'v', type = 'varchar(3)', from = 'v' }, { name = 'n', type = 'int2', from = 'n' } } } } }";
 
+/* A table's rows become lines of COPY text, in place. */
+static const char *lines(unsigned table)
+{
+    struct buf text = { 0 }, *rows = &h.rows[table];
+    for (size_t at = 0; at < rows->len;) {
+        size_t n = decode_row(&h.plan.tables[table], rows->data + at, rows->len - at, &text);
+        assert_true(n > 0);
+        at += n;
+    }
+    buf_put(&text, "", 1);
+    buf_free(rows);
+    *rows = text;
+    return rows->data;
+}
+
 /* ---- tests ---- */
 
 static void a_batch_gives_rows_rejects_others_and_counts(void **state)
@@ -203,11 +223,9 @@ static void a_batch_gives_rows_rejects_others_and_counts(void **state)
     start();
     plan_is_accepted(simple);
     assert_true(batch_in(1, text, sizeof text - 1, 101, 7000));
-    buf_put(&h.rows[0], "", 1);
-    buf_put(&h.rows[1], "", 1);
     buf_put(&h.log, "", 1);
-    assert_string_equal(h.rows[0].data, "2024-01-05\tx\n2024-01-05\ty\n2024-01-06\t\xEF\xBF\xBD\n2024-01-05\t\\N\n");
-    assert_string_equal(h.rows[1].data, "lon\t\\N\n");
+    assert_string_equal(lines(0), "2024-01-05\tx\n2024-01-05\ty\n2024-01-06\t\xEF\xBF\xBD\n2024-01-05\t\\N\n");
+    assert_string_equal(lines(1), "lon\t\\N\n");
     assert_int_equal(h.nrows[0], 4);
     assert_int_equal(h.nrows[1], 1);
     assert_string_equal(h.log.data, "part 1=2024-01-05;reject 104@7076 76+3 json ;reject 107@7112 112+20 date d;"
@@ -261,9 +279,10 @@ static void a_giant_line_comes_in_fragments(void **state)
     assert_int_equal(h.nrows[0], 2);
     assert_int_equal(h.fragments, 16);
     assert_int_equal(h.keys, 2);               /* the first fragment and the other row */
-    assert_int_equal(h.rows[0].len, len - 14 + 1 + 2);
+    lines(0);
+    assert_int_equal(h.rows[0].len, len - 14 + 1 + 2 + 1);
     assert_memory_equal(h.rows[0].data, text + 12, len - 14);
-    assert_memory_equal(h.rows[0].data + len - 14, "\nt\n", 3);
+    assert_string_equal(h.rows[0].data + len - 14, "\nt\n");
     free(text);
     assert_int_equal(stop(), 0);
 }
@@ -350,7 +369,7 @@ static void full_slots_make_the_worker_wait(void **state)
         say(&(struct proto_msg){ .type = PROTO_FREE, .slot = m.slot });
     }
     assert_int_equal(h.nrows[0], 6001);
-    char *at = h.rows[0].data;
+    const char *at = lines(0);
     for (int i = 0; i < 6000; i++, at = strchr(at, '\n') + 1)
         assert_int_equal(strtol(at, NULL, 10), i);
     buf_free(&text);
@@ -370,6 +389,7 @@ static void a_bad_plan_is_fatal_and_said(void **state)
     waitpid(h.pid, &status, 0);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
     close(h.fd);
+    plan_free(&h.plan);
     munmap(h.memory, PROTO_SHM_BYTES);
 
     start();

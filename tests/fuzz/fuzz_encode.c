@@ -2,9 +2,9 @@
  * (then used on a fixed batch), 'C' a CSV batch, anything else an NDJSON batch, both with a plan that uses all
  * there is.
  *
- * Beyond crashes it checks what COPY relies on: each row has its columns and its line end, is UTF-8 without NUL,
- * the counts add up, raw places lie in the batch, and a stored record goes through the encoder unchanged a second
- * time.
+ * Beyond crashes it checks what COPY relies on: each row has its columns in the form of their types, is UTF-8 without
+ * NUL, the counts add up, raw places lie in the batch, and a stored record goes through the encoder unchanged a second
+ * time. Rows are read by encode_decode.h, which makes lines of COPY text of them.
  *
  * It writes seed inputs into the corpus directory first. Run from the project's root or from build/fuzz. */
 #include <sys/stat.h>
@@ -112,7 +112,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     return 0;
 }
 
-/* Takes COPY's escapes out of a field. */
+/* Takes the escapes of COPY text out of a field. */
 static size_t uncopy(char *to, const char *p, const char *end)
 {
     char *from = to;
@@ -198,7 +198,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     }
     struct fixture *f = data[0] == 'C' ? &csv : &ndjson;
     fixture_clear(f);
-    must(fixture_feed_at(f, (const char *)data + 1, len - 1, 1, len & 1 ? 0 : 10), "memory");
+    must(fixture_feed_at(f, (const char *)data + 1, len - 1, 1, len & 1 ? 0 : 10), "rows are well-formed");
     check_rows(f);
     return 0;
 }

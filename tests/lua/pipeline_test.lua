@@ -67,6 +67,23 @@ t.test("quoted line ends are data wherever a batch is cut", function()
   t.equal(db:value "select count(*) from notes where note = format(E'line one\\nline \"%s\"\\n, and three', id)", 60000)
 end)
 
+t.test("rows larger than an output slot reach their table whole while another table's COPY takes turns", function()
+  local db <const> = database "create table big (v text); create table small (v text, n int)"
+  local pad <const> = ("x"):rep(100)
+  local n = 0
+  local r <const> = pipeline.load { db = db, mapping = pipeline.mapping { tables = { big = { v = "v" },
+      small = { v = "v", n = "n" } }, route = { from = "k", big = "big", small = "small" } },
+    from = function()
+      n = n + 1
+      if n > 8 then return nil end
+      local lines <const> = { string.format('{"k":"big","v":"%d%s"}\n', n, pad:rep(26000)) }
+      for i = 1, 4000 + 1000 * n do lines[i + 1] = string.format('{"k":"small","v":"%s","n":%d}\n', pad, i) end
+      return table.concat(lines)
+    end }
+  t.equal(r.tables, { big = 8, small = 68000 })
+  t.equal(db:value("select count(*) from big where length(v) = 2600001 and v ~ '^[1-8]x+$'"), 8)
+end)
+
 t.test("NDJSON of another shape: paths, look-ups, defaults, constants", function()
   local db <const> = database "create table things (id uuid, name text, n int, price numeric, tags jsonb, src text, doc jsonb)"
   pipeline.load { db = db, from = function()
