@@ -1,5 +1,4 @@
-/* test_encode_worker.c - the worker process over its real socket and memory. GARUN_WORKER names the executable,
- * build/garun-worker without. */
+/* test_encode_worker.c - the worker process of the same build over its real socket and memory. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -38,9 +38,22 @@ static struct host h;
 static char *input(unsigned slot) { return h.memory + slot * PROTO_IN_BYTES; }
 static char *output(unsigned slot) { return h.memory + PROTO_IN_SLOTS * PROTO_IN_BYTES + slot * PROTO_OUT_BYTES; }
 
+/* The worker of the same build: this program is BUILD/tests/test_encode_worker. */
+static const char *worker_path(void)
+{
+    static char path[PATH_MAX + 32];
+    ssize_t n = readlink("/proc/self/exe", path, PATH_MAX);
+    assert_true(n > 0);
+    path[n] = '\0';
+    for (int i = 0; i < 2; i++)
+        *strrchr(path, '/') = '\0';
+    strcat(path, "/garun-worker");
+    return path;
+}
+
 static void start(void)
 {
-    const char *path = getenv("GARUN_WORKER") ? getenv("GARUN_WORKER") : "build/garun-worker";
+    const char *path = worker_path();
     if (access(path, X_OK) < 0) {
         print_message("no %s: build it first\n", path);
         skip();
@@ -457,7 +470,7 @@ static void it_starts_fast_and_with_closed_doors(void **state)
 static void it_is_no_command(void **state)
 {
     (void)state;
-    const char *path = getenv("GARUN_WORKER") ? getenv("GARUN_WORKER") : "build/garun-worker";
+    const char *path = worker_path();
     int status;
     if (access(path, X_OK) < 0)
         skip();
