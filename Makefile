@@ -128,7 +128,7 @@ fuzz:
 	@$(MAKE) --no-print-directory -j2 BUILD=build/fuzz CC=clang CXX=clang++ OPT="-O1 -g" HARDEN=-fPIE WARN= \
 	    SAN="$(FUZZSAN) -fsanitize=fuzzer-no-link" fuzzers
 	@for f in $(FUZZERS); do echo "== $$f"; mkdir -p $$f.corpus; \
-	    (cd build/fuzz && ./$$(basename $$f) -max_total_time=$(SECONDS) -print_final_stats=1 $$(basename $$f).corpus) || exit 1; done
+	    $$f -max_total_time=$(SECONDS) -print_final_stats=1 -artifact_prefix=build/fuzz/ $$f.corpus || exit 1; done
 
 fuzzers: $(FUZZERS)
 
