@@ -63,10 +63,6 @@ function test.run(cmd) end
 ---@return { host: string, port: integer, user: string, database: string }
 function test.postgres() end
 
---- Directory of real sample rows beside the checkout; skips the test when there is none.
----@return string
-function test.samples() end
-
 --- How many tests have passed, failed and been skipped so far.
 ---@return { passed: integer, failed: integer, skipped: integer }
 function test.results() end

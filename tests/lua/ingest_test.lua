@@ -55,7 +55,7 @@ t.test("the same events through one pipe give the same rows", function()
 end)
 
 t.test("the real samples are accounted for line by line, integers exact", function()
-  local dir <const> = t.samples()
+  local dir <const> = s.samples()
   local db <const> = s.tenant()
   for name, lines in pairs { ["ga4-web-2020"] = 471, ["ga4-app-2018a"] = 380 } do
     local r <const> = db.ingest { "--source", dir .. "/" .. name .. ".ndjson.gz" }

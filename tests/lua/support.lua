@@ -83,6 +83,13 @@ function support.fingerprint(db, day)
   return table.concat(out, "\n")
 end
 
+-- The directory of real sample rows beside the checkout; skips the test where it is not there.
+function support.samples()
+  local dir <const> = config.root() .. "/../shared/samples"
+  if not fs.exists(dir .. "/README.md") then t.skip "no ../shared/samples here" end
+  return dir
+end
+
 -- Runs the sample generator into a directory; gives the directory and its manifest.
 function support.events(opts)
   local dir <const> = t.tmpdir()

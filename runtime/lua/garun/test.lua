@@ -127,14 +127,6 @@ function test.postgres()
   return { host = at.host, port = at.port, user = at.user, database = name }
 end
 
--- The directory of the project's samples beside the checkout; skips the test where it is not there.
-function test.samples()
-  local dir <const> = core.root() .. "/../shared/samples"
-  local file <close> = io.open(dir .. "/README.md")
-  if not file then test.skip("no ../shared/samples here") end
-  return dir
-end
-
 function test.test(name, fn)
   local filter <const> = _G.arg and _G.arg.filter
   if filter and not name:find(filter, 1, true) then return end
