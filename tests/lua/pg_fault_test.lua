@@ -277,10 +277,11 @@ end)
 
 t.test("a server that stops raises a retryable error in a waiting query", function()
   local dir <const> = t.tmpdir()
-  local env <const> = { GARUN_VAR = dir, PATH = os.getenv("PATH"), ASAN_OPTIONS = os.getenv("ASAN_OPTIONS") }
+  local env <const> = { GARUN_VAR = dir, PATH = os.getenv("PATH"), ASAN_OPTIONS = os.getenv("ASAN_OPTIONS"),
+    LSAN_OPTIONS = os.getenv("LSAN_OPTIONS") }
+  t.after(function() t.run { "garun", "db", "destroy", "--yes", env = env, clear_env = true } end)
   local url <const> = t.run { "garun", "db", "url", env = env, clear_env = true }
   if url.status ~= 0 then t.skip("no private server here: " .. url.stderr) end
-  t.after(function() t.run { "garun", "db", "destroy", "--yes", env = env, clear_env = true } end)
   t.equal(t.run({ "garun", "db", "start", env = env, clear_env = true }).status, 0)
   local db <close> = pg.connect((t.run { "garun", "db", "url", env = env, clear_env = true }.stdout:gsub("%s", "")))
   local waiting <const> = task.spawn(function() return pcall(db.query, db, "select pg_sleep(60)") end)

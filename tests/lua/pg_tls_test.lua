@@ -39,7 +39,8 @@ local function start()
   local dir <const> = os.tmpname()
   os.remove(dir)
   fs.mkdir(dir)
-  local env <const> = { GARUN_VAR = dir, PATH = os.getenv("PATH"), ASAN_OPTIONS = os.getenv("ASAN_OPTIONS") }
+  local env <const> = { GARUN_VAR = dir, PATH = os.getenv("PATH"), ASAN_OPTIONS = os.getenv("ASAN_OPTIONS"),
+    LSAN_OPTIONS = os.getenv("LSAN_OPTIONS") }
   local function db(...)
     local cmd <const> = { "garun", "db", env = env, clear_env = true }
     table.move({ ... }, 1, select("#", ...), 3, cmd)
@@ -48,11 +49,13 @@ local function start()
     return (r.stdout:gsub("%s+$", ""))
   end
   local function stop()
-    db("destroy", "--yes")
+    t.run { "garun", "db", "destroy", "--yes", env = env, clear_env = true }
     fs.remove(dir, { recursive = true })
   end
-  db("start")
-  local ok <const>, made <const> = pcall(configure, db, dir)
+  local ok <const>, made <const> = pcall(function()
+    db("start")
+    return configure(db, dir)
+  end)
   if not ok then
     stop()
     error(made, 0)
