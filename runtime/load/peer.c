@@ -167,7 +167,7 @@ bool peer_send(struct peer *p, const struct proto_msg *m, struct err *e)
     while (n < 0 && errno == EINTR);
     if (n == (ssize_t)sizeof *m)
         return true;
-    if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
+    if (n < 0 && (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN || errno == ECONNREFUSED))
         return true;            /* it has ended: peer_recv will say how */
     return err_errno(e, "load", n < 0 ? errno : EPROTO, "cannot send to the worker process %d", p->process.pid);
 }
