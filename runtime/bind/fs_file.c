@@ -67,7 +67,7 @@ static int file_close(struct fs_file *f)
             errnum = errno;
         f->fd = -1;
     }
-    if (f->watch && f->watch->wait.task) {
+    if (f->watch && f->watch->wait.held) {
         wait_done(&f->watch->wait);     /* that task finds the handle closed; the watch goes with the userdata */
     } else {
         watch_close(f->watch);
@@ -421,7 +421,7 @@ static int l_file_write(lua_State *L)
     }
     if (f->kind != KIND_POLLED)
         return l_write_work(L, f, bytes, len);
-    if (f->watch && f->watch->wait.task)
+    if (f->watch && f->watch->wait.held)
         return l_raisef(L, "fs", "busy", "file:write: another operation on %s has not ended yet", f->path);
     f->done = 0;
     return l_write_polled(L, f);

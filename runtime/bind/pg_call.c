@@ -79,6 +79,8 @@ void pg_leave(struct pg_conn *c, enum pg_state next)
     c->state = next;
     if (PQstatus(c->pg) == CONNECTION_BAD)
         pg_kill(c, "the server ended it or it was lost");
+    else if (c->close_wanted)
+        pg_kill(c, "closed by another task");
 }
 
 void pg_kill(struct pg_conn *c, const char *why)
@@ -106,8 +108,10 @@ static int l_guard_k(lua_State *L, int status, lua_KContext ctx)    /* stack: bo
     if (status == LUA_OK || status == LUA_YIELD)
         return lua_gettop(L) - 1;
     if (c && c->caller == L) {
-        if (c->state == PG_LISTEN) {
+        if (c->state == PG_LISTEN && !c->close_wanted) {
             c->state = PG_IDLE;
+        } else if (c->state == PG_LISTEN) {
+            pg_kill(c, "closed by another task during a call");
         } else if (c->state == PG_CALL) {
             if (PQtransactionStatus(c->pg) == PQTRANS_ACTIVE)
                 pg_cancel_start(c);         /* or the server would notice only when it writes */
@@ -355,4 +359,6 @@ void pg_break_off(struct pg_conn *c)
     if (!ended && !c->in_tx)
         pg_cancel_start(c);
     c->state = ended ? PG_IDLE : PG_DRAIN;
+    if (c->close_wanted)
+        pg_kill(c, "closed by another task");
 }

@@ -190,7 +190,7 @@ static int l_close(lua_State *L)
 
     if (!box->c || (l_release(L) && !box->c))
         return 0;
-    if (box->c->watch && box->c->watch->wait.task) {    /* another task waits in a call: it closes, we wake it */
+    if (box->c->watch && box->c->watch->wait.held) {    /* another task is in a call: it closes, we wake it */
         box->c->close_wanted = true;
         wait_done(&box->c->watch->wait);
         return 0;
@@ -207,7 +207,7 @@ static int l_gc(lua_State *L)
     if (!box->c)
         return 0;
     if (box->c->watch)
-        box->c->watch->wait.task = NULL;
+        box->c->watch->wait.task = NULL, box->c->watch->wait.held = false;
     if (l_release(L) && !box->c)
         return 0;
     if (box->c->state != PG_DEAD && box->c->state != PG_NEW)

@@ -57,7 +57,7 @@ static struct pg_copy *l_copy_check(lua_State *L, int idx, const char *what)
     cp->c = cp->state == COPY_OPEN ? copy_conn(L, cp, idx) : NULL;
     if (!cp->c)
         l_raisef(L, "pg", "closed", "%s: this COPY is closed", what);
-    if (cp->c->watch->wait.task)
+    if (cp->c->watch->wait.held)
         l_raisef(L, "pg", "busy", "%s: another task writes to this COPY; give each task its own connection", what);
     if (cp->sending)            /* part of those rows has gone: going on would garble what follows */
         l_raisef(L, "pg", "closed", "%s: an earlier write to this COPY was cut off; close it and begin again", what);
@@ -261,7 +261,7 @@ static int l_copy_close(lua_State *L)
     char reason[256];
 
     buf_free(&cp->buf);
-    if (c && !c->watch->wait.task) {
+    if (c && !c->watch->wait.held) {
         if (cp->state == COPY_OPEN) {
             snprintf(reason, sizeof reason, "aborted by the script: %s", why);
             PQputCopyEnd(c->pg, reason);

@@ -175,7 +175,7 @@ static int l_out_close(lua_State *L)
     struct pg_conn *c = out_conn(L, o, 1);
 
     buf_free(&o->buf);
-    if (c && !c->watch->wait.task) {
+    if (c && !c->watch->wait.held) {
         if (o->open)
             pg_break_off(c);
         else

@@ -283,6 +283,7 @@ static int l_spawn(lua_State *L)
         return l_raisef(L, "proc", "ENOMEM", "proc.spawn: not enough memory");
     }
     p->refs = 1;
+    p->wait.lasting = true;
     box->p = p;
     p->list = &children->first;
     p->next = children->first;
@@ -368,7 +369,7 @@ static int l_wait(lua_State *L)
     if (p->exited)
         return l_wait_k(L, LUA_OK, (lua_KContext)p);
     l_wait_check(L, "process:wait");
-    if (p->wait.task)
+    if (p->wait.held)
         return l_raisef(L, "proc", "busy", "process:wait: another task waits for %s", p->name);
     p->timed = false;
     if (timed)

@@ -26,6 +26,7 @@ bool proc_pipe_open(struct proc *p, int number, int fd, uv_loop_t *loop, struct 
 {
     struct proc_pipe *pipe = &p->pipes[number];
     pipe->proc = p;
+    pipe->wait.lasting = true;
     uv_pipe_init(loop, &pipe->uv, 0);
     pipe->uv.data = p;
     p->refs++;
@@ -106,7 +107,7 @@ static struct proc_pipe *l_reader(lua_State *L, struct proc *p, const char *fn)
     if (!pipe->proc)
         l_raisef(L, "usage", "argument", "%s: %s of %s is no pipe; pass %s = \"pipe\" to proc.spawn", fn,
                  number == 2 ? "stderr" : "stdout", p->name, number == 2 ? "stderr" : "stdout");
-    if (pipe->wait.task)
+    if (pipe->wait.held)
         l_raisef(L, "proc", "busy", "%s: another task reads from %s", fn, p->name);
     return pipe;
 }
@@ -244,7 +245,7 @@ static int l_write(lua_State *L)
         return l_raisef(L, "proc", "closed", "process:write: standard input of %s is %s", p->name,
                         pipe->proc ? "closed" : "no pipe; pass stdin = \"pipe\" to proc.spawn");
     l_wait_check(L, "process:write");
-    if (pipe->writing || pipe->wait.task)
+    if (pipe->writing || pipe->wait.held)
         return l_raisef(L, "proc", "busy", "process:write: another write to %s has not ended yet", p->name);
     lua_settop(L, 2);
     if (len == 0 || pipe->errnum)
@@ -268,7 +269,7 @@ static int l_write(lua_State *L)
 static int l_close_stdin(lua_State *L)
 {
     struct proc *p = l_proc(L, "process:close_stdin");
-    if (p->pipes[0].wait.task)
+    if (p->pipes[0].wait.held)
         return l_raisef(L, "proc", "busy", "process:close_stdin: a write to %s has not ended yet", p->name);
     proc_pipe_close(&p->pipes[0]);
     return 0;

@@ -197,7 +197,7 @@ int l_lane_write(lua_State *L)
 
     luaL_checktype(L, 2, LUA_TSTRING);
     lua_settop(L, 2);
-    if (lane->room.task || lane->finished)
+    if (lane->room.held || lane->finished)
         return l_raisef(L, "load", "busy", lane->finished ? "lane:write: the lane is finished"
                                                           : "lane:write: another task writes");
     l_wait_check(L, "lane:write");

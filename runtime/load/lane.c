@@ -60,7 +60,7 @@ static int l_load_lane(lua_State *L)
         return l_raisef(L, "usage", "option", "load.lane: option 'worker' is missing");
     lane = lua_newuserdatauv(L, sizeof *lane, LANE_UV_COUNT);
     *lane = (struct lane){
-        .g = garun_of(L), .slot = -1, .line = 1, .nparts = 1,
+        .g = garun_of(L), .slot = -1, .line = 1, .nparts = 1, .room.lasting = true,
         .ntables = (uint32_t)l_opt_integer(L, 1, "load.lane", "tables", 1, 1, 1000),
         .dedup = l_opt_boolean(L, 1, "load.lane", "dedup", false),
         .cut = {

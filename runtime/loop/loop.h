@@ -23,7 +23,10 @@
 #include "core/garun.h"
 
 struct wait {
-    struct task *task;                /* who waits; NULL when nobody does */
+    struct task *task;                /* who is parked; NULL when nobody is */
+    bool         held;                /* a task is parked, or was woken or cancelled and has not run again yet: until it
+                                         has, what it holds must not be freed */
+    bool         lasting;             /* its memory outlives cancel(); without this, held says nothing after one */
     void (*cancel)(struct wait *w);   /* stops what would call wait_done(); never raises, runs at most once a park */
     lua_KFunction k;
     lua_KContext  ctx;
@@ -57,8 +60,7 @@ struct watch {
 /* The watch owns a dup of fd; fd stays the caller's. NULL and *e on failure. */
 struct watch *watch_open(struct garun *g, int fd, struct err *e);
 
-/* Gives it up; the memory goes when libuv lets go. NULL is allowed. Never while a task waits on it, except from its own
- * cancel path. */
+/* Gives it up; the memory goes when libuv lets go. NULL is allowed. Never while a task holds its wait. */
 void watch_close(struct watch *w);
 
 /* Ends the park of whoever waits on it, as if an event had come. */

@@ -4,6 +4,7 @@
  * top of this: runtime/lua/garun/task.lua. */
 #include "loop/task.h"
 
+#include <string.h>
 #include <lauxlib.h>
 
 static const char traceback_key = 't';     /* registry: {value, traceback} of the last remembered error */
@@ -162,6 +163,7 @@ void task_cancel(lua_State *L, struct task *t)      /* stack: ..., error */
         t->wait = NULL;
         w->task = NULL;
         t->interrupted = true;
+        t->lasting = w->lasting;
         w->cancel(w);
         loop_ready(t->g, t);
     }
@@ -173,9 +175,7 @@ bool task_take_cancel(lua_State *L, struct task *t)
         return false;
     t->cancel = false;
     push_task(L, t);
-    lua_getiuservalue(L, -1, TASK_UV_CANCEL);
-    lua_pushnil(L);
-    lua_setiuservalue(L, -3, TASK_UV_CANCEL);
+    lua_getiuservalue(L, -1, TASK_UV_CANCEL);    /* and leaves it there, for ended_by_cancel */
     lua_remove(L, -2);
     return true;
 }
@@ -222,6 +222,25 @@ static void set_outcome(struct garun *g, struct task *t, bool failed)
     t->failed = failed;
 }
 
+/* Did the failed task end by the cancellation that it was sent, as it is or told on as kind "cancelled"? */
+static bool ended_by_cancel(lua_State *L, struct task *t)
+{
+    bool yes;
+
+    lua_pushvalue(L, -1);
+    task_outcome(L, t);
+    lua_getiuservalue(L, -3, TASK_UV_CANCEL);       /* stack: task, false, error, reason */
+    yes = !lua_isnil(L, -1) && lua_rawequal(L, -1, -2);
+    lua_pop(L, 1);
+    if (!yes && l_err_is(L, -1)) {
+        lua_getfield(L, -1, "kind");
+        yes = lua_isstring(L, -1) && strcmp(lua_tostring(L, -1), "cancelled") == 0;
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 2);
+    return yes;
+}
+
 static void child_failed(struct garun *g, struct task *parent);
 static void finalize(struct garun *g, struct task *t);
 
@@ -255,7 +274,7 @@ static void finalize(struct garun *g, struct task *t)
     lua_setiuservalue(L, -2, TASK_UV_THREAD);
     t->co = NULL;
     if (parent) {
-        if (t->failed && !told && !t->purpose) {
+        if (t->failed && !told && !(t->purpose && ended_by_cancel(L, t))) {
             lua_getiuservalue(L, -1, TASK_UV_OUTCOME);
             child_failed(g, parent);
         } else if (parent->state == TASK_CLOSING && !parent->child) {
@@ -421,11 +440,45 @@ static int l_task_cancel(lua_State *L)
     return 0;
 }
 
-/* `local t <close> = task.spawn(...)`: leaving the block ends the task; its parent still waits for its clean-up. */
-static int l_task_cancel_close(lua_State *L)
+/* A failure of another kind than the cancellation is told, unless the block was left by an error: the first one stays. */
+static int l_task_close_k(lua_State *L, int status, lua_KContext ctx)   /* stack: task, the block's error or nil, ... */
 {
-    lua_settop(L, 1);
-    return l_task_cancel(L);
+    struct task *t = lua_touserdata(L, 1);
+
+    (void)status, (void)ctx;
+    lua_settop(L, 2);
+    if (!t->failed || !lua_isnil(L, 2))
+        return 0;
+    lua_pushvalue(L, 1);
+    if (ended_by_cancel(L, t))
+        return 0;
+    task_outcome(L, t);                          /* stack: task, nil, false, error */
+    return lua_error(L);
+}
+
+/* `local t <close> = task.spawn(...)`: leaving the block cancels the task and waits for its end, so that nothing of it
+ * goes on using what the block closes next. One that was joined has ended already. */
+static int l_task_close(lua_State *L)
+{
+    struct garun *g = garun_of(L);
+    struct task *t = check_task(L, 1);
+    struct join *j;
+
+    lua_settop(L, 2);
+    if (t->state == TASK_DONE || t->state == TASK_FAILED)
+        return 0;
+    for (struct task *p = g->current; p; p = p->parent)
+        if (p == t)
+            return l_raisef(L, "task", "deadlock", "a task cannot close itself or one it runs under");
+    t->purpose = true;
+    push_cancelled(L, "cancelled: the block that held this task was left");
+    task_cancel(L, t);
+    if (!g->current || !lua_isyieldable(L))
+        return 0;                                /* the end of the process: nobody waits any more */
+    j = lua_newuserdatauv(L, sizeof *j, 0);
+    *j = (struct join){ .target = t, .next = t->joins };
+    t->joins = j;
+    return wait_park(L, &j->wait, "task:close", join_cancel, l_task_close_k, 0);
 }
 
 static const char *const state_names[] = { "ready", "running", "waiting", "closing", "done", "failed" };
@@ -457,7 +510,7 @@ static const luaL_Reg task_methods[] = {
     { "join", l_task_join },
     { "cancel", l_task_cancel },
     { "status", l_task_status },
-    { "__close", l_task_cancel_close },
+    { "__close", l_task_close },
     { "__tostring", l_task_tostring },
     { NULL, NULL }
 };

@@ -3,7 +3,7 @@
  * A task is a userdata "garun.task", anchored in the registry from its start to its end. A parent ends after its
  * children: a task whose function returned waits for them, a task that failed cancels them first. A child's failure
  * goes to whoever joins it, else to its parent, whose current (or next) wait raises it; a task that was cancelled on
- * purpose fails silently. Cancellation is delivered once, at a wait: cleaning up after it may wait again. */
+ * purpose and ends by that fails silently. Cancellation is delivered once, at a wait: cleaning up after it may wait again. */
 #ifndef GARUN_TASK_H
 #define GARUN_TASK_H
 
@@ -34,6 +34,7 @@ struct task {
     bool            purpose;       /* cancelled on purpose: its failure is nobody's error */
     bool            cancel;        /* a cancellation waits in uservalue TASK_UV_CANCEL */
     bool            interrupted;   /* the last park ended by cancellation: its wait may be gone */
+    bool            lasting;       /* it is not: see struct wait */
 };
 
 enum { TASK_UV_THREAD = 1, TASK_UV_OUTCOME, TASK_UV_CANCEL, TASK_UV_COUNT = TASK_UV_CANCEL };

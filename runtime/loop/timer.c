@@ -32,7 +32,7 @@ static int l_park_wait(lua_State *L)
     struct park *p = luaL_checkudata(L, 1, "garun.park");
 
     l_wait_check(L, "task");
-    if (p->wait.task)
+    if (p->wait.held)
         return l_raisef(L, "task", "busy", "two tasks wait in the same place");
     if (p->woken) {
         p->woken = false;
@@ -55,7 +55,7 @@ static int l_park_new(lua_State *L)
 {
     struct park *p = lua_newuserdatauv(L, sizeof *p, 0);
 
-    *p = (struct park){ .woken = false };
+    *p = (struct park){ .wait.lasting = true };
     luaL_setmetatable(L, "garun.park");
     return 1;
 }

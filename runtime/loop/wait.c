@@ -25,6 +25,8 @@ static int wait_k(lua_State *L, int status, lua_KContext ctx)
     struct task *t = garun_of(L)->current;
     struct wait *w = (struct wait *)ctx;
 
+    if (!t->interrupted || t->lasting)
+        w->held = false;
     if (t->interrupted) {      /* w may be gone: its cancel() has run */
         t->interrupted = false;
         if (task_take_cancel(L, t))
@@ -47,6 +49,7 @@ int wait_park(lua_State *L, struct wait *w, const char *what, void (*cancel)(str
         return lua_error(L);
     }
     w->task = t;
+    w->held = true;
     w->cancel = cancel;
     w->k = k;
     w->ctx = ctx;
@@ -105,6 +108,7 @@ struct watch *watch_open(struct garun *g, int fd, struct err *e)
     uv_timer_init(loop_uv(g), &w->timer);
     w->poll.data = w->timer.data = w;
     w->handles = 2;
+    w->wait.lasting = true;
     return w;
 }
 
@@ -164,7 +168,7 @@ int wait_watch(lua_State *L, struct watch *w, int events, double deadline, const
     struct garun *g = garun_of(L);
 
     l_wait_check(L, what);
-    if (w->wait.task)
+    if (w->wait.held)
         return l_raisef(L, "task", "busy", "%s: another task already waits on this", what);
     w->got = 0;
     uv_poll_start(&w->poll, events, watch_event);

@@ -10,7 +10,8 @@
 --- ```
 local task = {}
 
---- A running function. `local t <close> = task.spawn(...)` cancels it when the block is left.
+--- A running function. `local t <close> = task.spawn(...)` cancels it when the block is left and waits for its end; an
+--- error of its clean-up is raised there.
 ---@class garun.Task
 local Task = {}
 

@@ -197,6 +197,29 @@ t.test("a killed worker of files is replaced and the load succeeds", function()
   t.equal(fingerprints(db), new_fingerprints())
 end)
 
+t.test("kill -9 of the worker while a COPY is open: rolled back, and tried again by itself", function()
+  local db <const> = s.tenant()
+  local dir <const> = s.events { days = 1, events = 6000, seed = 3 }
+  local twin <const> = s.tenant()
+  twin.ingest { "--source", dir .. "/*.ndjson" }
+  local p <close> = start(db, { "--source", dir .. "/*.ndjson" })
+  local killed = false
+  local conn <close> = db.connect()
+  for _ = 1, 20000 do
+    if conn:value "select count(*) from pg_stat_progress_copy where bytes_processed > 0" > 0 then
+      local w <const> = children(p.pid)
+      killed = #w > 0 and host.kill(w[1], 9) ~= false
+      break
+    end
+  end
+  t.equal(killed, true)
+  local said = ""
+  for chunk in p:stderr() do said = said .. chunk end
+  t.equal(p:wait(60).status, 0, said)
+  t.match(said, "was killed by signal 9")
+  t.equal(fingerprints(db), fingerprints(twin))
+end)
+
 t.test("a killed backend: the error names it, nothing is half done, and a load of files tries again by itself", function()
   local db <const> = s.tenant()
   local p <close>, pipe = held(db, "b")

@@ -3,6 +3,7 @@ local t <const> = require "garun.test"
 local pg <const> = require "garun.pg"
 local task <const> = require "garun.task"
 local proc <const> = require "garun.proc"
+local time <const> = require "garun.time"
 
 local function terminate(at, pid)
   local admin <close> = pg.connect(at)
@@ -106,6 +107,46 @@ t.test("a second task gets busy, may cancel the statement, and a close by it wak
   t.equal({ ok2, err2.code }, { false, "closed" })
   t.equal(db:status(), "closed")
 end)
+
+-- Between an event (or a cancellation) and the moment its task runs again the connection still belongs to that call.
+local held <const> = {
+  query = function(db) db:value "select pg_sleep(0.02)" end,
+  rows = function(db) for _ in db:rows "select pg_sleep(0.02)" do task.sleep(0) end end,
+  copy_in = function(db)
+    local c <close> = db:copy_in "pg_temp.held"
+    for _ = 1, 3 do c:write(("1\n"):rep(1000000)) end
+    c:finish()
+  end,
+  copy_out = function(db)
+    for _ in db:copy_out("select pg_sleep(0.01) from generate_series(1, 2)"):source() do task.sleep(0) end
+  end,
+  notification = function(db) db:notification(0.02) end,
+  pipeline = function(db) db:pipeline(function(p) p:query "select pg_sleep(0.02)" end) end,
+}
+
+for name, call in pairs(held) do
+  t.test("a connection is closed while " .. name .. " of another task has been woken or cancelled, but has not run yet",
+    function()
+      local at <const> = t.postgres()
+      for round = 1, 12 do
+        local db <const> = pg.connect(at)
+        db:exec "create temp table held (i int)"
+        local other <const> = task.spawn(function() return pcall(call, db) end)
+        task.sleep(0.001 * round)
+        if round % 2 == 0 then
+          other:cancel()
+        else
+          local until_ <const> = time.monotonic() + 0.03
+          while time.monotonic() < until_ do end        -- its event is there, and nobody has looked
+          task.sleep(0)
+        end
+        db:close()
+        local ok <const>, err <const> = pcall(other.join, other)
+        t.ok(ok or err.kind == "cancelled", tostring(err))
+        t.equal(db:status(), "closed")
+      end
+    end)
+end
 
 t.test("waiting is impossible where Lua cannot yield, and says so", function()
   local db <close> = pg.connect(t.postgres())

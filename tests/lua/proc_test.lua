@@ -174,6 +174,14 @@ t.test("a child ends with its handle", function()
   t.ok(gone(pid), "SIGKILL after the grace, though the handle is closed")
 end)
 
+t.test("after a read and a wait that were cut off by a timeout another task may read and wait", function()
+  local p <close> = proc.spawn { "sh", "-c", "sleep 0.1; echo here", stdout = "pipe" }
+  t.raises({ kind = "timeout" }, task.timeout, 0.01, p:stdout())
+  t.raises({ kind = "timeout" }, task.timeout, 0.01, p.wait, p)
+  t.equal(task.scope(function() return p:stdout()() end), "here\n")
+  t.equal(task.scope(function() return p:wait() end).status, 0)
+end)
+
 t.test("a cancelled task's child is ended and nobody waits for it", function()
   local pid
   local job <const> = task.spawn(function()

@@ -86,6 +86,47 @@ t.test("leaving a block ends a task that is held by <close>", function()
   t.equal(ended, true)
 end)
 
+t.test("a block waits for the clean-up of the task that it held before it closes what comes next", function()
+  local log <const> = {}
+  do
+    local resource <close> = setmetatable({}, { __close = function() log[#log + 1] = "resource" end })
+    local a <close> = task.spawn(function()
+      local c <close> = setmetatable({}, { __close = function() task.sleep(0.01) log[#log + 1] = "task" end })
+      task.sleep(30)
+    end)
+    task.sleep(0.001)
+    t.ok(resource and a)
+  end
+  t.equal(log, { "task", "resource" })
+end)
+
+t.test("an error of a held task's clean-up is raised where its block is left", function()
+  local function leave(how)
+    local a <close> = task.spawn(function()
+      local c <close> = setmetatable({}, { __close = function() error("unclean", 0) end })
+      task.sleep(30)
+    end)
+    task.sleep(0.001)
+    if how == "error" then error("first", 0) end
+    return a and "left"
+  end
+  local ok, err = pcall(leave)
+  t.equal({ ok, err }, { false, "unclean" })
+  ok, err = pcall(leave, "error")
+  t.equal({ ok, err }, { false, "first" }, "the error that left the block stays")
+end)
+
+t.test("a background task whose clean-up fails is not silent", function()
+  local ok <const>, err <const> = pcall(task.scope, function()
+    task.background(function()
+      local c <close> = setmetatable({}, { __close = function() error("unclean", 0) end })
+      task.sleep(30)
+    end)
+    task.sleep(0.001)
+  end)
+  t.equal({ ok, err }, { false, "unclean" })
+end)
+
 t.test("timeout gives the results in time and raises kind timeout otherwise", function()
   t.equal(table.pack(task.timeout(5, function(...) task.sleep(0) return ... end, 1, 2)), { 1, 2, n = 2 })
   local err <const> = t.raises({ kind = "timeout", retryable = true }, task.timeout, 0.01, task.sleep, 30)

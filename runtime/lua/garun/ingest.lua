@@ -341,7 +341,9 @@ function ingest.run(opts)
   ctx.job = jobs.start(db, { tenant_id = tenant.id, types = opts.types or { "events" }, first_day = opts.from,
     last_day = opts.to })
   local ok <const>, total <const> = pcall(function()
-    local alive <close> = ctx.job:keep_alive(function() return state:progress(), json.object(state:records()) end)
+    local alive <close> = ctx.job:keep_alive(ctx.conninfo, function()
+      return state:progress(), json.object(state:records())
+    end)
     local results <const>, outside <const> = run_chunks(ctx, sources)
     local t <const> = sum(results)
     t.outside, t.results = outside, results

@@ -89,28 +89,44 @@ function job:fence(tx)
   end
 end
 
-function job:heartbeat()
-  local n <const> = self.db:exec("update garun.leases set heartbeat_at = now(), lease_until = now() + " .. lease
+local function beat(self, db)
+  local n <const> = db:exec("update garun.leases set heartbeat_at = now(), lease_until = now() + " .. lease
     .. " where job_id = $1 and epoch = $2 and owner = $3", self.id, self.epoch, self.owner)
   if n == 0 then error(lost(self), 0) end
 end
 
-function job:progress(progress, records)
-  self.db:exec("update processing_jobs set progress = $2, records_processed = $3, updated_at = now() "
+local function tell_progress(self, db, progress, records)
+  db:exec("update processing_jobs set progress = $2, records_processed = $3, updated_at = now() "
     .. "where id = $1 and status = 'processing'", self.id, pg.json(progress), pg.json(records))
 end
 
--- Renews the lease and writes progress while fn runs; fn is what the caller gives to know them.
-function job:keep_alive(numbers)
+-- One connection's worth of keeping alive; ends by an error only.
+local function keep_alive(self, conninfo, numbers)
+  local db <close> = pg.connect(conninfo)
+  local next_beat = self.next_beat
+  while true do
+    if time.monotonic() >= next_beat then
+      beat(self, db)
+      next_beat = time.monotonic() + heartbeat_seconds
+      self.next_beat = next_beat
+    end
+    tell_progress(self, db, numbers())
+    task.sleep(1)
+  end
+end
+
+-- Renews the lease and writes progress until the task that this returns is closed. On a connection of its own: it may be
+-- cut off in the middle of a statement, and a long statement of the caller must not let the lease run out.
+function job:keep_alive(conninfo, numbers)
+  self.next_beat = time.monotonic() + heartbeat_seconds
   return task.background(function()
-    local next_beat = time.monotonic() + heartbeat_seconds
+    task.sleep(1)                       -- most loads are over before
     while true do
+      local _ <const>, err <const> = pcall(keep_alive, self, conninfo, numbers)
+      if not (errors.is(err) and err.retryable) then error(err, 0) end
+      log.warn("the job's progress could not be written; the fence decides whether it may still commit",
+        { job = self.job_id, error = tostring(err) })
       task.sleep(1)
-      if time.monotonic() >= next_beat then
-        self:heartbeat()
-        next_beat = time.monotonic() + heartbeat_seconds
-      end
-      self:progress(numbers())
     end
   end)
 end
