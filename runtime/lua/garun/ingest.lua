@@ -135,6 +135,7 @@ end
 
 local function load_in(tx, ctx, chunk, progress)
   lock(tx, ctx, chunk)
+  ledger.derive_by_hand(tx)
   local bound <const> = ctx.mapping:bind(tx, { range = ctx.range, params = { tenant_id = ctx.tenant.id } })
   local before <const>, same <const> = already_loaded(tx, ctx, chunk, bound)
   if same and not ctx.force then return from_ledger(before) end
@@ -177,6 +178,7 @@ local function load_in(tx, ctx, chunk, progress)
   ledger.write(tx, { load_id = load_id, tenant_id = ctx.tenant.id, job_id = ctx.job.id, source = chunk.source,
     source_kind = chunk.kind, sources = chunk.sources, digest = digest, mapping_digest = bound.digest,
     started_at = started_at, result = result, days = days })
+  ledger.derive(tx, ctx.tenant.id, days)
   fault "before_fence"
   ctx.job:fence(tx)
   fault "before_commit"

@@ -26,6 +26,21 @@ function ledger.lock_day(tx, tenant_id, day)
   tx:exec("select pg_advisory_xact_lock(hashtextextended('garun.day ' || $1::text || ' ' || $2::text, 0))", tenant_id, day)
 end
 
+-- From here on the transaction's changes of event tables are derived by ledger.derive, once a day, and not by triggers
+-- at every statement.
+function ledger.derive_by_hand(tx)
+  tx:exec "select set_config('garun.rollup', 'manual', true)"
+end
+
+-- Brings garun's derived rows (what the analytics functions read) of these days to what the event tables hold now. Late in
+-- the transaction: from here to its end no other one of this tenant can do the same.
+function ledger.derive(tx, tenant_id, days)
+  local sorted <const> = {}
+  for day in pairs(days) do sorted[#sorted + 1] = day end
+  table.sort(sorted)
+  for _, day in ipairs(sorted) do tx:exec("select garun.rollup($1, $2)", tenant_id, day) end
+end
+
 -- The newest load of this source when all that it loaded is still there as it left it; nil otherwise.
 function ledger.current(db, tenant_id, source)
   return db:one([[

@@ -62,6 +62,7 @@ local function replay_day(ctx, day)
   db:transaction(function(tx)
     ledger.lock_tenant(tx, ctx.tenant.id, false)
     ledger.lock_day(tx, ctx.tenant.id, day)
+    ledger.derive_by_hand(tx)
     local bound <const> = ctx.mapping:bind(tx, { params = { tenant_id = ctx.tenant.id } })
     bound.dedup = nil       -- what is stored has been through it; jsonb may make equal what was not
     local without <const> = tx:value("select count(*) from (" .. union(ctx.mapping.names, "1",
@@ -102,6 +103,7 @@ local function replay_day(ctx, day)
       entry.result, entry.days = result, days
       ledger.write(tx, entry)
     end
+    ledger.derive(tx, ctx.tenant.id, days)
     if ctx.dry_run then error({ rolled_back, result }, 0) end
   end)
   return result
@@ -166,6 +168,7 @@ local function store(tx, tenant_id, rows, mapping, load_id)
   for day, n in pairs(days) do
     tx:exec("update garun.days set replayed = replayed + $3 where tenant_id = $1 and day = $2", tenant_id, day, n)
   end
+  ledger.derive(tx, tenant_id, days)
   result.duplicates = result.duplicates + result.loaded - stored
   result.loaded = stored
   ledger.write(tx, { load_id = load_id, tenant_id = tenant_id, source = "garun rejects replay", source_kind = "rejects",
@@ -182,6 +185,7 @@ function replay.rejects(opts)
   local load_id <const>, out = uuid.v7(), nil
   db:transaction(function(tx)
     ledger.lock_tenant(tx, tenant.id, true)
+    ledger.derive_by_hand(tx)
     local rows <const> = tx:query([[
       select id, raw from garun.rejects where tenant_id = $1 and replayed_at is null and raw is not null
          and ($2::bigint[] is null or id = any($2)) order by id for update]], tenant.id,

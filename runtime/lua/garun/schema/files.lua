@@ -74,21 +74,54 @@ local function references(file)
   return found
 end
 
--- Sorts files so that a table comes after those it refers to; otherwise by name. A circle stays in the order of names:
--- PostgreSQL then says which reference fails.
-local function by_reference(list)
-  local by_name <const>, state <const>, sorted <const> = {}, {}, {}
-  for _, f in ipairs(list) do by_name[f.name] = f end
+-- What a file of functions makes, and the functions of schema garun that its texts name.
+local function made_and_called(file)
+  local made <const>, called <const> = {}, {}
+  for _, s in ipairs(file.statements) do
+    local name <const> = s.text:lower():match("^create%s+or%s+replace%s+function%s+([%w_.]+)")
+    if name then made[#made + 1] = name end
+    for other in s.text:lower():gmatch("garun%.[%w_]+") do called[#called + 1] = other end
+  end
+  return made, called
+end
+
+-- Sorts files so that one comes after those it refers to; otherwise by name. A circle stays in the order of names:
+-- PostgreSQL then says which reference fails. needs(file): the files it refers to.
+local function sorted_by(list, needs)
+  local state <const>, sorted <const> = {}, {}
   local function visit(f)
-    if state[f.name] then return end
-    state[f.name] = true
-    for _, other in ipairs(references(f)) do
-      if by_name[other] then visit(by_name[other]) end
-    end
+    if state[f] then return end
+    state[f] = true
+    for _, other in ipairs(needs(f)) do visit(other) end
     sorted[#sorted + 1] = f
   end
   for _, f in ipairs(list) do visit(f) end
   return sorted
+end
+
+local function by_reference(list)
+  local by_name <const> = {}
+  for _, f in ipairs(list) do by_name[f.name] = f end
+  return sorted_by(list, function(f)
+    local others <const> = {}
+    for _, name in ipairs(references(f)) do others[#others + 1] = by_name[name] end
+    return others
+  end)
+end
+
+-- The body of a function in SQL is checked when it is made, so what it calls must be there.
+local function by_call(list)
+  local maker <const>, calls <const> = {}, {}
+  for _, f in ipairs(list) do
+    local made <const>, called <const> = made_and_called(f)
+    for _, name in ipairs(made) do maker[name] = f end
+    calls[f] = called
+  end
+  return sorted_by(list, function(f)
+    local others <const> = {}
+    for _, name in ipairs(calls[f]) do others[#others + 1] = maker[name] end
+    return others
+  end)
 end
 
 local function in_order(list, order)
@@ -144,7 +177,7 @@ function files.read(dir, order)
   return {
     tables = order and in_order(tables, order) or by_reference(tables),
     runtime = by_reference(read_room(dir, "runtime")),
-    functions = read_room(dir, "functions"),
+    functions = by_call(read_room(dir, "functions")),
     indexes = read_room(dir, "indexes"),
     migrations = migrations(dir),
   }

@@ -1,0 +1,140 @@
+CREATE OR REPLACE FUNCTION get_repeat_visit_tasks(
+    p_tenant_id UUID,
+    p_page INTEGER,
+    p_limit INTEGER,
+    p_query TEXT DEFAULT NULL,
+    p_location_id TEXT DEFAULT NULL,
+    p_start_date DATE DEFAULT NULL,
+    p_end_date DATE DEFAULT NULL
+) RETURNS JSONB
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY INVOKER
+SET search_path = public, pg_temp
+SET jit = off
+SET plan_cache_mode = force_custom_plan
+SET work_mem = '64MB'
+AS $$
+DECLARE
+    v_query TEXT := nullif(lower(p_query), '');
+    v_total BIGINT;
+    v_data  JSONB;
+BEGIN
+    PERFORM garun.check_range(p_tenant_id, p_start_date, p_end_date);
+    PERFORM garun.check_page(p_page, p_limit);
+
+    -- Rows that are alone are sessions; of the others a session counts once.
+    WITH visits AS (
+        SELECT coalesce(s.webuserid, s.user_pseudo_id) AS visitor, s.webuserid IS NULL AS anonymous, 1 AS visits,
+               s.page_views, s.last_at, s.event_date
+          FROM garun.session_days s
+         WHERE s.tenant_id = p_tenant_id AND s.page_views > 0 AND s.alone
+           AND (p_start_date IS NULL OR s.event_date >= p_start_date)
+           AND (p_end_date IS NULL OR s.event_date <= p_end_date)
+           AND (p_location_id IS NULL OR s.branch_id = p_location_id)
+        UNION ALL
+        SELECT coalesce(max(s.webuserid), s.user_pseudo_id), max(s.webuserid) IS NULL, 1, sum(s.page_views),
+               max(s.last_at), max(s.event_date)
+          FROM garun.session_days s
+         WHERE s.tenant_id = p_tenant_id AND NOT s.alone
+           AND (p_start_date IS NULL OR s.event_date >= p_start_date)
+           AND (p_end_date IS NULL OR s.event_date <= p_end_date)
+           AND (p_location_id IS NULL OR s.branch_id = p_location_id)
+         GROUP BY s.user_pseudo_id, s.ga_session_id HAVING sum(s.page_views) > 0
+    ), visitors AS (
+        SELECT visitor, anonymous, sum(visits) AS visits, sum(page_views) AS page_views, max(last_at) AS last_at,
+               max(event_date) AS event_date
+          FROM visits GROUP BY visitor, anonymous HAVING sum(visits) >= 2
+    ), bought AS (
+        SELECT b.user_pseudo_id, b.webuserid FROM garun.purchases b
+         WHERE b.tenant_id = p_tenant_id AND b.user_pseudo_id IS NOT NULL
+           AND (p_start_date IS NULL OR b.event_date >= p_start_date)
+           AND (p_end_date IS NULL OR b.event_date <= p_end_date)
+    ), buyers AS (
+        SELECT webuserid AS visitor, false AS anonymous FROM bought WHERE webuserid IS NOT NULL
+        UNION
+        SELECT user_pseudo_id, true FROM bought
+        UNION
+        -- under any of their ids: known users who were seen as a pseudo id that bought
+        SELECT s.webuserid, false
+          FROM garun.session_days s
+         WHERE s.tenant_id = p_tenant_id AND s.webuserid IS NOT NULL
+           AND s.user_pseudo_id IN (SELECT user_pseudo_id FROM bought)
+           AND (p_start_date IS NULL OR s.event_date >= p_start_date)
+           AND (p_end_date IS NULL OR s.event_date <= p_end_date)
+    ), wanted AS (
+        SELECT v.*, count(*) OVER () AS total
+          FROM visitors v
+         WHERE NOT EXISTS (SELECT FROM buyers b WHERE b.visitor = v.visitor AND b.anonymous = v.anonymous)
+           AND (v_query IS NULL OR NOT v.anonymous
+                AND v.visitor IN (SELECT * FROM garun.users_like(p_tenant_id, v_query)))
+    ), page AS (
+        SELECT row_number() OVER () AS place, w.* FROM (
+            SELECT * FROM wanted
+             ORDER BY visits DESC, page_views DESC, last_at DESC NULLS LAST, visitor COLLATE "C", anonymous
+             LIMIT p_limit OFFSET (p_page - 1)::bigint * p_limit) w
+    ), sessions AS (
+        -- Two ways to the page's sessions, each by its index. Sessions without a page view in the filter are no visits.
+        SELECT p.place, s.user_pseudo_id, s.ga_session_id
+          FROM page p
+          JOIN garun.session_days s ON NOT p.anonymous AND s.webuserid = p.visitor
+         WHERE s.tenant_id = p_tenant_id
+           AND (p_start_date IS NULL OR s.event_date >= p_start_date)
+           AND (p_end_date IS NULL OR s.event_date <= p_end_date)
+           AND (p_location_id IS NULL OR s.branch_id = p_location_id)
+         GROUP BY 1, 2, 3 HAVING sum(s.page_views) > 0
+        UNION ALL
+        SELECT p.place, s.user_pseudo_id, s.ga_session_id
+          FROM page p
+          JOIN garun.session_days s ON p.anonymous AND s.user_pseudo_id = p.visitor
+         WHERE s.tenant_id = p_tenant_id AND s.webuserid IS NULL
+           AND (p_start_date IS NULL OR s.event_date >= p_start_date)
+           AND (p_end_date IS NULL OR s.event_date <= p_end_date)
+           AND (p_location_id IS NULL OR s.branch_id = p_location_id)
+         GROUP BY 1, 2, 3 HAVING sum(s.page_views) > 0
+    ), viewed AS (
+        SELECT DISTINCT ON (s.place, i.identity COLLATE "C")
+               s.place, i.identity, i.item_name, i.item_category, i.price, e.param_page_location AS url,
+               garun.micros(e.event_timestamp) AS at
+          FROM sessions s
+          JOIN view_item e ON e.tenant_id = p_tenant_id AND e.param_ga_session_id = s.ga_session_id
+                          AND e.user_pseudo_id = s.user_pseudo_id
+                          AND (p_start_date IS NULL OR e.event_date >= p_start_date)
+                          AND (p_end_date IS NULL OR e.event_date <= p_end_date)
+                          AND (p_location_id IS NULL OR e.user_prop_default_branch_id = p_location_id)
+         CROSS JOIN LATERAL garun.items(e.items_json) i
+         WHERE i.identity IS NOT NULL
+         ORDER BY s.place, i.identity COLLATE "C", garun.micros(e.event_timestamp) DESC NULLS LAST, e.id, i.nth DESC
+    ), ranked AS (
+        SELECT *, count(*) OVER (PARTITION BY place) AS n,
+               row_number() OVER (PARTITION BY place ORDER BY at DESC NULLS LAST, identity COLLATE "C") AS nth
+          FROM viewed
+    ), products AS (
+        SELECT place, max(n) AS n, jsonb_agg(jsonb_build_object('title', item_name, 'url', url, 'category', item_category,
+               'price', price) ORDER BY nth) AS list
+          FROM ranked WHERE nth <= 20 GROUP BY place
+    )
+    SELECT (SELECT total FROM wanted LIMIT 1), (
+        SELECT jsonb_agg(jsonb_build_object(
+                   'visitor_id', p.visitor, 'visits', p.visits, 'page_views_count', p.page_views,
+                   'products_viewed', coalesce(l.n, 0), 'products_details', coalesce(l.list, '[]'),
+                   'last_activity', garun.iso(p.last_at), 'event_date', p.event_date,
+                   'user_id', CASE WHEN NOT p.anonymous THEN p.visitor END, 'customer_name', u.buying_company_name,
+                   'email', u.email, 'phone', u.cell_phone, 'office_phone', u.office_phone) ORDER BY p.place)
+          FROM page p
+          LEFT JOIN products l USING (place)
+          LEFT JOIN users u ON u.tenant_id = p_tenant_id AND NOT p.anonymous AND u.user_id = p.visitor)
+      INTO v_total, v_data;
+    RETURN garun.envelope(v_data, v_total, p_page, p_limit);
+END
+$$;
+
+COMMENT ON FUNCTION get_repeat_visit_tasks(UUID, INTEGER, INTEGER, TEXT, TEXT, DATE, DATE) IS
+'Visitors to win: users with 2 or more visits in the filter and no purchase in the date range, at any branch, under any of
+their ids (webuserid, and the pseudo ids of their sessions in the range). A visit is a session with a page view; the user
+of a session is its last non-null webuserid, on any day at any branch, else its pseudo id. Most visits first, then most
+pages, then newest.
+
+Arguments as in get_purchase_tasks; p_query: a part of customer or e-mail.
+
+data: visitor_id (webuserid, else pseudo id), visits, page_views_count, products_viewed (distinct items of view_item, by
+id, else name), products_details: {title, url, category, price} of the 20 viewed last, last one first; last_activity and
+event_date of the last event of these visits, user_id (null: anonymous), customer_name, email, phone, office_phone.';

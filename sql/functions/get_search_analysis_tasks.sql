@@ -1,0 +1,104 @@
+CREATE OR REPLACE FUNCTION get_search_analysis_tasks(
+    p_tenant_id UUID,
+    p_page INTEGER,
+    p_limit INTEGER,
+    p_query TEXT DEFAULT NULL,
+    p_location_id TEXT DEFAULT NULL,
+    p_start_date DATE DEFAULT NULL,
+    p_end_date DATE DEFAULT NULL,
+    p_include_converted BOOLEAN DEFAULT FALSE
+) RETURNS JSONB
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY INVOKER
+SET search_path = public, pg_temp
+SET jit = off
+SET plan_cache_mode = force_custom_plan
+SET work_mem = '64MB'
+AS $$
+#variable_conflict use_column
+DECLARE
+    v_query TEXT := nullif(lower(p_query), '');
+    v_total BIGINT;
+    v_data  JSONB;
+    v_top   JSONB;
+BEGIN
+    PERFORM garun.check_range(p_tenant_id, p_start_date, p_end_date);
+    PERFORM garun.check_page(p_page, p_limit);
+
+    -- A session that is alone has all of a term's searches in one row. The others are put together first.
+    WITH searches AS NOT MATERIALIZED (
+        SELECT s.* FROM garun.search_days s
+         WHERE s.tenant_id = p_tenant_id
+           AND (p_start_date IS NULL OR s.event_date >= p_start_date)
+           AND (p_end_date IS NULL OR s.event_date <= p_end_date)
+           AND (p_location_id IS NULL OR s.branch_id = p_location_id)
+    ), whole AS (
+        SELECT event_date AS found_on, event_date AS failed_on, found, failed, found_at, failed_at, session_found, bought,
+               user_pseudo_id, ga_session_id, webuserid, term
+          FROM searches WHERE alone AND user_pseudo_id IS NOT NULL
+        UNION ALL
+        SELECT max(event_date) FILTER (WHERE found > 0), max(event_date) FILTER (WHERE failed > 0), sum(found)::int,
+               sum(failed)::int, max(found_at), max(failed_at),
+               sum(sum(found)) OVER (PARTITION BY user_pseudo_id, ga_session_id)::int, bool_or(bought), user_pseudo_id,
+               ga_session_id, max(webuserid), term
+          FROM searches WHERE NOT alone GROUP BY user_pseudo_id, ga_session_id, term
+        UNION ALL
+        SELECT NULL, max(event_date), 0, sum(failed)::int, NULL, max(failed_at), 0, false, NULL, NULL, NULL, term
+          FROM searches WHERE user_pseudo_id IS NULL AND failed > 0 GROUP BY term
+    ), tasks AS (
+        SELECT 'no_results' AS search_type, failed AS search_count, failed_at AS at, failed_on AS event_date, w.user_pseudo_id,
+               w.ga_session_id, w.webuserid, w.term
+          FROM whole w WHERE failed > 0 AND term <> ''
+        UNION ALL
+        SELECT CASE WHEN bought THEN 'converted' ELSE 'no_conversion' END, found, found_at, found_on,
+               w.user_pseudo_id, w.ga_session_id, w.webuserid, w.term
+          FROM whole w WHERE found > 0 AND term <> '' AND session_found >= 3 AND (NOT bought OR p_include_converted)
+    ), wanted AS (
+        SELECT t.*, count(*) OVER () AS total FROM tasks t
+         WHERE v_query IS NULL OR strpos(t.term, v_query) > 0
+            OR t.webuserid IN (SELECT * FROM garun.users_like(p_tenant_id, v_query))
+    ), page AS (
+        SELECT row_number() OVER () AS place, w.* FROM (
+            SELECT * FROM wanted
+             ORDER BY search_count DESC, at DESC NULLS LAST, search_type, term COLLATE "C",
+                      user_pseudo_id COLLATE "C" NULLS LAST, ga_session_id COLLATE "C" NULLS LAST
+             LIMIT p_limit OFFSET (p_page - 1)::bigint * p_limit) w
+    )
+    SELECT (SELECT total FROM wanted LIMIT 1), (
+        SELECT jsonb_agg(jsonb_build_object(
+                   'search_term', p.term, 'search_type', p.search_type, 'search_count', p.search_count,
+                   'session_id', p.ga_session_id, 'event_date', p.event_date, 'user_id', p.webuserid,
+                   'customer_name', u.buying_company_name, 'email', u.email, 'phone', u.cell_phone,
+                   'office_phone', u.office_phone) ORDER BY p.place)
+          FROM page p
+          LEFT JOIN users u ON u.tenant_id = p_tenant_id AND u.user_id = p.webuserid)
+      INTO v_total, v_data;
+
+    SELECT jsonb_agg(jsonb_build_object('search_term', term, 'search_count', n, 'sessions', sessions,
+                                        'zero_results', failed) ORDER BY n DESC, term COLLATE "C")
+      INTO v_top
+      FROM (SELECT s.term, sum(s.found + s.failed) AS n, sum(s.failed) AS failed,
+                   count(*) FILTER (WHERE s.alone AND s.user_pseudo_id IS NOT NULL)
+                   + count(DISTINCT (s.user_pseudo_id, s.ga_session_id)) FILTER (WHERE NOT s.alone) AS sessions
+              FROM garun.search_days s
+             WHERE s.tenant_id = p_tenant_id AND s.term <> ''
+               AND (p_start_date IS NULL OR s.event_date >= p_start_date)
+               AND (p_end_date IS NULL OR s.event_date <= p_end_date)
+               AND (p_location_id IS NULL OR s.branch_id = p_location_id)
+             GROUP BY s.term
+             ORDER BY n DESC, s.term COLLATE "C" LIMIT 20) AS top;
+    RETURN garun.envelope(v_data, v_total, p_page, p_limit) || jsonb_build_object('top_terms', coalesce(v_top, '[]'));
+END
+$$;
+
+COMMENT ON FUNCTION get_search_analysis_tasks(UUID, INTEGER, INTEGER, TEXT, TEXT, DATE, DATE, BOOLEAN) IS
+'Searches to look at: one row per session, term and type. Terms are trimmed of white space and compared (and shown) in
+lower case, blank ones have no row. Most searched first, then newest.
+
+search_type no_results: failed searches, also those in no session (one row a term then, session_id null);
+no_conversion: terms of sessions with 3 or more successful searches in the filter and no purchase in the session;
+converted: the same of sessions with a purchase, only with p_include_converted.
+Other arguments as in get_purchase_tasks; p_query: a part of term, customer or e-mail.
+
+data: search_term, search_type, search_count, session_id, event_date (of the last search), user_id, customer_name, email,
+phone, office_phone. Beside the envelope top_terms, whatever p_query says: the 20 most frequent terms of all searches in
+the filter, {search_term, search_count, sessions, zero_results}.';

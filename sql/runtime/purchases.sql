@@ -1,0 +1,32 @@
+-- One narrow row per purchase event. Kept like garun.session_days.
+
+CREATE TABLE IF NOT EXISTS garun.purchases (
+    tenant_id        UUID NOT NULL,
+    purchase_id      UUID NOT NULL,
+    at               BIGINT,
+    event_date       DATE NOT NULL,
+    is_order         BOOLEAN NOT NULL,
+    branch_id        VARCHAR(100),
+    user_pseudo_id   VARCHAR(255),
+    ga_session_id    VARCHAR(100),
+    webuserid        VARCHAR(100),
+    transaction_id   VARCHAR(100),
+    revenue          NUMERIC(15, 2),
+    products         TEXT NOT NULL
+);
+
+CREATE INDEX IF NOT EXISTS idx_purchases_date ON garun.purchases(tenant_id, event_date, branch_id);
+-- An order's other events, on whatever day.
+CREATE INDEX IF NOT EXISTS idx_purchases_transaction ON garun.purchases(tenant_id, transaction_id)
+    WHERE transaction_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS idx_purchases_session ON garun.purchases(tenant_id, user_pseudo_id, ga_session_id);
+
+COMMENT ON TABLE garun.purchases IS 'Purchase events, narrow, derived from purchase: kept by loads and triggers.';
+COMMENT ON COLUMN garun.purchases.purchase_id IS 'purchase.id';
+COMMENT ON COLUMN garun.purchases.at IS 'Microseconds since 1970 UTC';
+COMMENT ON COLUMN garun.purchases.is_order IS
+    'The first event of its order (of all days); a reloaded thank-you page fires further ones';
+COMMENT ON COLUMN garun.purchases.user_pseudo_id IS 'Null, as ga_session_id, when the event is in no session';
+COMMENT ON COLUMN garun.purchases.webuserid IS 'User of the whole session, as in garun.session_days';
+COMMENT ON COLUMN garun.purchases.transaction_id IS 'Null where it names no order: null, empty or "(not set)"';
+COMMENT ON COLUMN garun.purchases.products IS 'Ids and names of all items in lower case, a line each';

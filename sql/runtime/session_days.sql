@@ -1,0 +1,52 @@
+-- One row per session, day and branch: what every question about visits and visitors is answered from. Kept by
+-- garun.rollup in the transaction that replaces the day; `garun rebuild` makes it anew. A session is the pair
+-- (user_pseudo_id, ga_session_id); events that lack one of them are in no row here.
+
+CREATE TABLE IF NOT EXISTS garun.session_days (
+    tenant_id        UUID NOT NULL,
+    first_at         BIGINT,
+    last_at          BIGINT,
+    page_view_at     BIGINT,
+    webuserid_at     BIGINT,
+    event_date       DATE NOT NULL,
+    events           INTEGER NOT NULL,
+    page_views       INTEGER NOT NULL,
+    hours            INTEGER NOT NULL,
+    pages            SMALLINT NOT NULL,
+    alone            BOOLEAN NOT NULL,
+    branch_id        VARCHAR(100),
+    user_pseudo_id   VARCHAR(255) NOT NULL,
+    ga_session_id    VARCHAR(100) NOT NULL,
+    webuserid        VARCHAR(100),
+    own_webuserid    VARCHAR(100),
+    page             TEXT
+);
+
+-- Whole days for all branches, and one branch's day.
+CREATE INDEX IF NOT EXISTS idx_session_days_date ON garun.session_days(tenant_id, event_date, branch_id);
+-- A session's other days, and what a pseudo id did.
+CREATE INDEX IF NOT EXISTS idx_session_days_pair
+    ON garun.session_days(tenant_id, user_pseudo_id, ga_session_id);
+-- The history of a session id.
+CREATE INDEX IF NOT EXISTS idx_session_days_session_id ON garun.session_days(tenant_id, ga_session_id);
+-- The history of a known user.
+CREATE INDEX IF NOT EXISTS idx_session_days_user ON garun.session_days(tenant_id, webuserid)
+    WHERE webuserid IS NOT NULL;
+
+COMMENT ON TABLE garun.session_days IS
+    'Sessions per day and branch, derived from the event tables: kept by loads and triggers, rebuilt by garun rebuild.';
+COMMENT ON COLUMN garun.session_days.first_at IS 'First event of the row, microseconds since 1970 UTC';
+COMMENT ON COLUMN garun.session_days.last_at IS 'Last event of the row, microseconds since 1970 UTC';
+COMMENT ON COLUMN garun.session_days.page_view_at IS 'Last page view of the row';
+COMMENT ON COLUMN garun.session_days.pages IS
+    'Distinct pages viewed (URLs without query and fragment): 0, 1, or 2 for more';
+COMMENT ON COLUMN garun.session_days.events IS 'Events in all six tables';
+COMMENT ON COLUMN garun.session_days.hours IS
+    'Bit h is set when there is a page view in hour h (0-23) of event_date in the tenant''s time zone';
+COMMENT ON COLUMN garun.session_days.alone IS
+    'The session has no other row: no other day, no other branch. Counting rows then counts sessions';
+COMMENT ON COLUMN garun.session_days.webuserid IS
+    'User of the whole session: its last non-null webuserid on any day at any branch; null: anonymous';
+COMMENT ON COLUMN garun.session_days.own_webuserid IS 'The last non-null webuserid of this row, at webuserid_at';
+COMMENT ON COLUMN garun.session_days.page IS
+    'The page viewed when it is the only one, else null';
