@@ -29,7 +29,7 @@ BEGIN
     SELECT array_agg(user_pseudo_id), array_agg(ga_session_id) INTO v_pseudos, v_sessions FROM gone WHERE NOT alone;
     WITH gone AS (
         DELETE FROM garun.purchases WHERE tenant_id = p_tenant_id AND event_date = p_day RETURNING transaction_id)
-    SELECT array_agg(DISTINCT transaction_id) INTO v_orders FROM gone WHERE transaction_id IS NOT NULL;
+    SELECT array_agg(DISTINCT transaction_id) INTO v_orders FROM gone WHERE transaction_id NOT IN ('', '(not set)');
     DELETE FROM garun.cart_days WHERE tenant_id = p_tenant_id AND event_date = p_day;
     DELETE FROM garun.search_days WHERE tenant_id = p_tenant_id AND event_date = p_day;
     DELETE FROM garun.hour_stats WHERE tenant_id = p_tenant_id AND event_date = p_day;
@@ -105,8 +105,7 @@ BEGIN
     INSERT INTO garun.purchases (tenant_id, event_date, purchase_id, at, is_order, branch_id, user_pseudo_id,
            ga_session_id, webuserid, transaction_id, revenue, products)
     SELECT p_tenant_id, p_day, p.id, garun.micros(p.event_timestamp), true, p.user_prop_default_branch_id,
-           s.user_pseudo_id, s.ga_session_id, s.webuserid,
-           CASE WHEN p.param_transaction_id NOT IN ('', '(not set)') THEN p.param_transaction_id END,
+           s.user_pseudo_id, s.ga_session_id, s.webuserid, p.param_transaction_id,
            p.ecommerce_purchase_revenue,
            coalesce((SELECT string_agg(DISTINCT lower(concat_ws(E'\n', i.item_id, i.item_name)), E'\n')
                        FROM garun.items(p.items_json) i), '')

@@ -15,7 +15,9 @@ BEGIN
     PERFORM garun.check_page(p_page, p_limit);
     SELECT count(*) INTO v_total FROM email_sending_jobs
      WHERE tenant_id = p_tenant_id AND (p_status IS NULL OR status = p_status);
-    SELECT jsonb_agg(to_jsonb(j) ORDER BY j.created_at DESC NULLS LAST, j.id) INTO v_data
+    SELECT jsonb_agg(to_jsonb(j) || jsonb_build_object('created_at', garun.utc(j.created_at),
+               'started_at', garun.utc(j.started_at), 'completed_at', garun.utc(j.completed_at),
+               'updated_at', garun.utc(j.updated_at)) ORDER BY j.created_at DESC NULLS LAST, j.id) INTO v_data
       FROM (SELECT * FROM email_sending_jobs
              WHERE tenant_id = p_tenant_id AND (p_status IS NULL OR status = p_status)
              ORDER BY created_at DESC NULLS LAST, id
@@ -25,5 +27,5 @@ END
 $$;
 
 COMMENT ON FUNCTION get_email_jobs(UUID, INTEGER, INTEGER, TEXT) IS
-'The rows of email_sending_jobs, newest first, all columns. p_page from 1, p_limit 1 to 1000; p_status: queued, processing,
+'The rows of email_sending_jobs, newest first, all columns, times as ISO 8601 UTC. p_page from 1, p_limit 1 to 1000; p_status: queued, processing,
 completed, failed, null: all. Raises 22023 for arguments out of range.';

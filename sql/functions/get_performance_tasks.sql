@@ -29,7 +29,8 @@ BEGIN
            AND (p_location_id IS NULL OR s.branch_id = p_location_id)
         UNION ALL
         SELECT s.user_pseudo_id, s.ga_session_id, max(s.webuserid),
-               max(s.event_date) FILTER (WHERE s.page_views > 0), max(s.page_view_at), max(s.page)
+               (array_agg(s.event_date ORDER BY s.page_view_at DESC NULLS LAST, s.event_date DESC))[1],
+               max(s.page_view_at), max(s.page)
           FROM garun.session_days s
          WHERE s.tenant_id = p_tenant_id AND NOT s.alone
            AND (p_start_date IS NULL OR s.event_date >= p_start_date)

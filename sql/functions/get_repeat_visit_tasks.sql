@@ -24,7 +24,7 @@ BEGIN
     -- Rows that are alone are sessions; of the others a session counts once.
     WITH visits AS (
         SELECT coalesce(s.webuserid, s.user_pseudo_id) AS visitor, s.webuserid IS NULL AS anonymous, 1 AS visits,
-               s.page_views, s.last_at, s.event_date
+               s.page_views, s.last_at
           FROM garun.session_days s
          WHERE s.tenant_id = p_tenant_id AND s.page_views > 0 AND s.alone
            AND (p_start_date IS NULL OR s.event_date >= p_start_date)
@@ -32,7 +32,7 @@ BEGIN
            AND (p_location_id IS NULL OR s.branch_id = p_location_id)
         UNION ALL
         SELECT coalesce(max(s.webuserid), s.user_pseudo_id), max(s.webuserid) IS NULL, 1, sum(s.page_views),
-               max(s.last_at), max(s.event_date)
+               max(s.last_at)
           FROM garun.session_days s
          WHERE s.tenant_id = p_tenant_id AND NOT s.alone
            AND (p_start_date IS NULL OR s.event_date >= p_start_date)
@@ -40,8 +40,7 @@ BEGIN
            AND (p_location_id IS NULL OR s.branch_id = p_location_id)
          GROUP BY s.user_pseudo_id, s.ga_session_id HAVING sum(s.page_views) > 0
     ), visitors AS (
-        SELECT visitor, anonymous, sum(visits) AS visits, sum(page_views) AS page_views, max(last_at) AS last_at,
-               max(event_date) AS event_date
+        SELECT visitor, anonymous, sum(visits) AS visits, sum(page_views) AS page_views, max(last_at) AS last_at
           FROM visits GROUP BY visitor, anonymous HAVING sum(visits) >= 2
     ), bought AS (
         SELECT b.user_pseudo_id, b.webuserid FROM garun.purchases b
@@ -73,7 +72,8 @@ BEGIN
              LIMIT p_limit OFFSET (p_page - 1)::bigint * p_limit) w
     ), sessions AS (
         -- Two ways to the page's sessions, each by its index. Sessions without a page view in the filter are no visits.
-        SELECT p.place, s.user_pseudo_id, s.ga_session_id
+        SELECT p.place, s.user_pseudo_id, s.ga_session_id, max(s.last_at) AS last_at,
+               (array_agg(s.event_date ORDER BY s.last_at DESC NULLS LAST, s.event_date DESC))[1] AS event_date
           FROM page p
           JOIN garun.session_days s ON NOT p.anonymous AND s.webuserid = p.visitor
          WHERE s.tenant_id = p_tenant_id
@@ -82,7 +82,8 @@ BEGIN
            AND (p_location_id IS NULL OR s.branch_id = p_location_id)
          GROUP BY 1, 2, 3 HAVING sum(s.page_views) > 0
         UNION ALL
-        SELECT p.place, s.user_pseudo_id, s.ga_session_id
+        SELECT p.place, s.user_pseudo_id, s.ga_session_id, max(s.last_at) AS last_at,
+               (array_agg(s.event_date ORDER BY s.last_at DESC NULLS LAST, s.event_date DESC))[1] AS event_date
           FROM page p
           JOIN garun.session_days s ON p.anonymous AND s.user_pseudo_id = p.visitor
          WHERE s.tenant_id = p_tenant_id AND s.webuserid IS NULL
@@ -90,6 +91,8 @@ BEGIN
            AND (p_end_date IS NULL OR s.event_date <= p_end_date)
            AND (p_location_id IS NULL OR s.branch_id = p_location_id)
          GROUP BY 1, 2, 3 HAVING sum(s.page_views) > 0
+    ), last_days AS (
+        SELECT DISTINCT ON (place) place, event_date FROM sessions ORDER BY place, last_at DESC NULLS LAST, event_date DESC
     ), viewed AS (
         SELECT DISTINCT ON (s.place, i.identity COLLATE "C")
                s.place, i.identity, i.item_name, i.item_category, i.price, e.param_page_location AS url,
@@ -116,10 +119,11 @@ BEGIN
         SELECT jsonb_agg(jsonb_build_object(
                    'visitor_id', p.visitor, 'visits', p.visits, 'page_views_count', p.page_views,
                    'products_viewed', coalesce(l.n, 0), 'products_details', coalesce(l.list, '[]'),
-                   'last_activity', garun.iso(p.last_at), 'event_date', p.event_date,
+                   'last_activity', garun.iso(p.last_at), 'event_date', d.event_date,
                    'user_id', CASE WHEN NOT p.anonymous THEN p.visitor END, 'customer_name', u.buying_company_name,
                    'email', u.email, 'phone', u.cell_phone, 'office_phone', u.office_phone) ORDER BY p.place)
           FROM page p
+          JOIN last_days d USING (place)
           LEFT JOIN products l USING (place)
           LEFT JOIN users u ON u.tenant_id = p_tenant_id AND NOT p.anonymous AND u.user_id = p.visitor)
       INTO v_total, v_data;

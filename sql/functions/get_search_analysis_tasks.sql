@@ -36,13 +36,14 @@ BEGIN
                user_pseudo_id, ga_session_id, webuserid, term
           FROM searches WHERE alone AND user_pseudo_id IS NOT NULL
         UNION ALL
-        SELECT max(event_date) FILTER (WHERE found > 0), max(event_date) FILTER (WHERE failed > 0), sum(found)::int,
+        SELECT (array_agg(event_date ORDER BY found_at DESC NULLS LAST, event_date DESC))[1],
+               (array_agg(event_date ORDER BY failed_at DESC NULLS LAST, event_date DESC))[1], sum(found)::int,
                sum(failed)::int, max(found_at), max(failed_at),
                sum(sum(found)) OVER (PARTITION BY user_pseudo_id, ga_session_id)::int, bool_or(bought), user_pseudo_id,
                ga_session_id, max(webuserid), term
           FROM searches WHERE NOT alone GROUP BY user_pseudo_id, ga_session_id, term
         UNION ALL
-        SELECT NULL, max(event_date), 0, sum(failed)::int, NULL, max(failed_at), 0, false, NULL, NULL, NULL, term
+        SELECT NULL, (array_agg(event_date ORDER BY failed_at DESC NULLS LAST, event_date DESC))[1], 0, sum(failed)::int, NULL, max(failed_at), 0, false, NULL, NULL, NULL, term
           FROM searches WHERE user_pseudo_id IS NULL AND failed > 0 GROUP BY term
     ), tasks AS (
         SELECT 'no_results' AS search_type, failed AS search_count, failed_at AS at, failed_on AS event_date, w.user_pseudo_id,

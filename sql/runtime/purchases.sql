@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS garun.purchases (
 CREATE INDEX IF NOT EXISTS idx_purchases_date ON garun.purchases(tenant_id, event_date, branch_id);
 -- An order's other events, on whatever day.
 CREATE INDEX IF NOT EXISTS idx_purchases_transaction ON garun.purchases(tenant_id, transaction_id)
-    WHERE transaction_id IS NOT NULL;
+    WHERE transaction_id NOT IN ('', '(not set)');
 CREATE INDEX IF NOT EXISTS idx_purchases_session ON garun.purchases(tenant_id, user_pseudo_id, ga_session_id);
 
 COMMENT ON TABLE garun.purchases IS 'Purchase events, narrow, derived from purchase: kept by loads and triggers.';
@@ -28,5 +28,6 @@ COMMENT ON COLUMN garun.purchases.is_order IS
     'The first event of its order (of all days); a reloaded thank-you page fires further ones';
 COMMENT ON COLUMN garun.purchases.user_pseudo_id IS 'Null, as ga_session_id, when the event is in no session';
 COMMENT ON COLUMN garun.purchases.webuserid IS 'User of the whole session, as in garun.session_days';
-COMMENT ON COLUMN garun.purchases.transaction_id IS 'Null where it names no order: null, empty or "(not set)"';
+COMMENT ON COLUMN garun.purchases.transaction_id IS
+    'As the event has it; null, empty and "(not set)" name no order: the event is one of its own';
 COMMENT ON COLUMN garun.purchases.products IS 'Ids and names of all items in lower case, a line each';

@@ -213,7 +213,8 @@ end
 -- ---- the ways ----
 
 local function psql(bench, ...)
-  local cmd <const> = { "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-1", "-d", bench.dsn }
+  -- Plain COPY: without the triggers that derive rows for whoever writes to the tables by hand.
+  local cmd <const> = { "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-1", "-d", bench.dsn, "-c", "SET garun.rollup = manual" }
   for _, c in ipairs { ... } do
     cmd[#cmd + 1] = "-c"
     cmd[#cmd + 1] = c

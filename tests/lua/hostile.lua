@@ -81,8 +81,8 @@ local terms <const> = {
 }
 
 local paths <const> = {}
-for i, name in ipairs { "", "c/bolts", "c/Bolts", "c/pipes", "p/1", "p/2", "p/3", "cart", "login", "checkout", "help", "about",
-  "news", "x" } do
+for i, name in ipairs { "", "c/bolts", "c/Bolts", "c/pipes", "p/1", "p/2", "p/3", "cart", "login", "checkout", "help",
+  "about", "news", "x" } do
   paths[i] = "https://shop.example/" .. name
 end
 
