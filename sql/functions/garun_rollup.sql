@@ -3,18 +3,24 @@
 -- reported again. One at a time per tenant, from here to the end of the transaction, for two days that are loaded side
 -- by side may share a session and would not see each other's.
 
-CREATE OR REPLACE FUNCTION garun.rollup(p_tenant_id UUID, p_day DATE) RETURNS void
+CREATE OR REPLACE FUNCTION garun.rollup(p_tenant_id UUID, p_day DATE, p_rows JSONB DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER
 SET search_path = public, pg_temp
 SET jit = off
 SET plan_cache_mode = force_custom_plan
 SET work_mem = '64MB'
+-- In a load nothing is known yet about what it has just written: the planner takes a day for a row and would join every
+-- row with every other. These are the ways that hold for one row and for a million.
+SET enable_nestloop = off
+SET enable_mergejoin = off
+SET enable_sort = off
 AS $$
 #variable_conflict use_column
 DECLARE
     v_zone     TEXT;
+    v_plain    BOOLEAN;
     v_offset   INTEGER;
-    v_pseudos  TEXT[];      -- sessions of the day's old rows that have rows elsewhere, with v_sessions
+    v_pseudos  TEXT[];      -- with v_sessions: sessions that had other rows too, before or now
     v_sessions TEXT[];
     v_orders   TEXT[];      -- transaction ids of the day, old and new
 BEGIN
@@ -35,58 +41,80 @@ BEGIN
     DELETE FROM garun.hour_stats WHERE tenant_id = p_tenant_id AND event_date = p_day;
     DELETE FROM garun.event_days WHERE tenant_id = p_tenant_id AND event_date = p_day;
 
-    -- Every event once. The greatest (time, webuserid) as one text is the last webuserid, without sorting.
-    WITH events AS (
-        SELECT 1 AS kind, user_prop_default_branch_id AS branch, user_pseudo_id AS pseudo, param_ga_session_id AS session,
-               user_prop_webuserid AS webuser, garun.micros(event_timestamp) AS at,
-               split_part(split_part(param_page_location, '#', 1), '?', 1) AS page
-          FROM page_view WHERE tenant_id = p_tenant_id AND event_date = p_day
-        UNION ALL
-        SELECT 2, user_prop_default_branch_id, user_pseudo_id, param_ga_session_id, user_prop_webuserid,
-               garun.micros(event_timestamp), NULL
-          FROM view_item WHERE tenant_id = p_tenant_id AND event_date = p_day
-        UNION ALL
-        SELECT 3, user_prop_default_branch_id, user_pseudo_id, param_ga_session_id, user_prop_webuserid,
-               garun.micros(event_timestamp), NULL
-          FROM add_to_cart WHERE tenant_id = p_tenant_id AND event_date = p_day
-        UNION ALL
-        SELECT 4, user_prop_default_branch_id, user_pseudo_id, param_ga_session_id, user_prop_webuserid,
-               garun.micros(event_timestamp), NULL
-          FROM purchase WHERE tenant_id = p_tenant_id AND event_date = p_day
-        UNION ALL
-        SELECT 5, user_prop_default_branch_id, user_pseudo_id, param_ga_session_id, user_prop_webuserid,
-               garun.micros(event_timestamp), NULL
-          FROM view_search_results WHERE tenant_id = p_tenant_id AND event_date = p_day
-        UNION ALL
-        SELECT 6, user_prop_default_branch_id, user_pseudo_id, param_ga_session_id, user_prop_webuserid,
-               garun.micros(event_timestamp), NULL
-          FROM no_search_results WHERE tenant_id = p_tenant_id AND event_date = p_day
-        OFFSET 0
-    ), found AS MATERIALIZED (
-        SELECT branch, pseudo, session, count(*) AS events, min(at) AS first_at, max(at) AS last_at,
-               max(at) FILTER (WHERE kind = 1) AS page_view_at,
-               max(lpad(coalesce(at, 0)::text, 18, '0') || webuser COLLATE "C") AS last_webuser,
-               bit_or(CASE WHEN kind = 1 THEN 1 << garun.hour_of(at, p_day, v_zone, v_offset) ELSE 0 END) AS hours,
-               min(page COLLATE "C") AS first_page, max(page COLLATE "C") AS last_page,
-               count(*) FILTER (WHERE kind = 1) AS k1, count(*) FILTER (WHERE kind = 2) AS k2,
-               count(*) FILTER (WHERE kind = 3) AS k3, count(*) FILTER (WHERE kind = 4) AS k4,
-               count(*) FILTER (WHERE kind = 5) AS k5, count(*) FILTER (WHERE kind = 6) AS k6
-          FROM events GROUP BY branch, pseudo, session
-    ), days AS (
-        INSERT INTO garun.event_days (tenant_id, event_date, page_view, view_item, add_to_cart, purchase,
-               view_search_results, no_search_results, time_zone)
-        SELECT p_tenant_id, p_day, sum(k1), sum(k2), sum(k3), sum(k4), sum(k5), sum(k6), v_zone
-          FROM found HAVING count(*) > 0
-    )
-    INSERT INTO garun.session_days (tenant_id, event_date, branch_id, user_pseudo_id, ga_session_id, events, page_views,
-           first_at, last_at, page_view_at, hours, alone, webuserid, own_webuserid, webuserid_at, pages, page)
-    SELECT p_tenant_id, p_day, branch, pseudo, session, events, k1, first_at, last_at, page_view_at, hours,
-           count(*) OVER same = 1, substr(max(last_webuser) OVER same, 19),
-           substr(last_webuser, 19), substr(last_webuser, 1, 18)::bigint,
-           CASE WHEN first_page IS NULL THEN 0 WHEN first_page = last_page THEN 1 ELSE 2 END,
-           CASE WHEN first_page = last_page THEN first_page END
-      FROM found WHERE pseudo IS NOT NULL AND session IS NOT NULL
-    WINDOW same AS (PARTITION BY pseudo, session);
+    IF p_rows IS NULL THEN
+        p_rows := jsonb_build_object(
+            'page_view', (SELECT count(*) FROM page_view WHERE tenant_id = p_tenant_id AND event_date = p_day),
+            'view_item', (SELECT count(*) FROM view_item WHERE tenant_id = p_tenant_id AND event_date = p_day),
+            'add_to_cart', (SELECT count(*) FROM add_to_cart WHERE tenant_id = p_tenant_id AND event_date = p_day),
+            'purchase', (SELECT count(*) FROM purchase WHERE tenant_id = p_tenant_id AND event_date = p_day),
+            'view_search_results',
+                (SELECT count(*) FROM view_search_results WHERE tenant_id = p_tenant_id AND event_date = p_day),
+            'no_search_results',
+                (SELECT count(*) FROM no_search_results WHERE tenant_id = p_tenant_id AND event_date = p_day));
+    END IF;
+    INSERT INTO garun.event_days (tenant_id, event_date, page_view, view_item, add_to_cart, purchase,
+           view_search_results, no_search_results, time_zone)
+    SELECT p_tenant_id, p_day, coalesce(page_view, 0), coalesce(view_item, 0), coalesce(add_to_cart, 0),
+           coalesce(purchase, 0), coalesce(view_search_results, 0), coalesce(no_search_results, 0), v_zone
+      FROM jsonb_to_record(p_rows) AS n(page_view INTEGER, view_item INTEGER, add_to_cart INTEGER, purchase INTEGER,
+                                        view_search_results INTEGER, no_search_results INTEGER)
+     WHERE greatest(page_view, view_item, add_to_cart, purchase, view_search_results, no_search_results) > 0;
+
+    -- Every event of a session once. The greatest (time, webuserid) as one text is the last webuserid, without sorting.
+    -- Timestamps are numbers, and a cast is ten times as quick as garun.micros, which looks before it casts; it is asked
+    -- when a cast fails.
+    FOREACH v_plain IN ARRAY ARRAY[true, false] LOOP
+        BEGIN
+            INSERT INTO garun.session_days (tenant_id, event_date, branch_id, user_pseudo_id, ga_session_id, events, page_views,
+                   first_at, last_at, page_view_at, hours, alone, webuserid, own_webuserid, webuserid_at, pages, page)
+            SELECT p_tenant_id, p_day, branch, pseudo, session, events, page_views, first_at, last_at, page_view_at,
+                   hours, true,
+                   substr(last_webuser, 19), substr(last_webuser, 19), substr(last_webuser, 1, 18)::bigint,
+                   CASE WHEN first_page IS NULL THEN 0 WHEN first_page = last_page THEN 1 ELSE 2 END,
+                   CASE WHEN first_page = last_page THEN first_page END
+              FROM (
+                SELECT branch, pseudo, session, count(*) AS events, count(view) AS page_views, min(at) AS first_at,
+                       max(at) AS last_at, max(at) FILTER (WHERE view) AS page_view_at,
+                       max(CASE WHEN webuser IS NOT NULL
+                           THEN lpad(coalesce(at, 0)::text, 18, '0') || webuser END COLLATE "C") AS last_webuser,
+                       coalesce(bit_or(1 << garun.hour_of(at, p_day, v_zone, v_offset)) FILTER (WHERE view), 0) AS hours,
+                       min(page COLLATE "C") AS first_page, max(page COLLATE "C") AS last_page
+                  FROM (
+                    SELECT user_prop_default_branch_id AS branch, user_pseudo_id AS pseudo, param_ga_session_id AS session,
+                           user_prop_webuserid AS webuser, garun.micros(event_timestamp, v_plain) AS at, true AS view,
+                           split_part(split_part(param_page_location, '#', 1), '?', 1) AS page
+                      FROM page_view WHERE tenant_id = p_tenant_id AND event_date = p_day
+                    UNION ALL
+                    SELECT user_prop_default_branch_id, user_pseudo_id, param_ga_session_id, user_prop_webuserid,
+                           garun.micros(event_timestamp, v_plain), NULL, NULL
+                      FROM view_item WHERE tenant_id = p_tenant_id AND event_date = p_day
+                    UNION ALL
+                    SELECT user_prop_default_branch_id, user_pseudo_id, param_ga_session_id, user_prop_webuserid,
+                           garun.micros(event_timestamp, v_plain), NULL, NULL
+                      FROM add_to_cart WHERE tenant_id = p_tenant_id AND event_date = p_day
+                    UNION ALL
+                    SELECT user_prop_default_branch_id, user_pseudo_id, param_ga_session_id, user_prop_webuserid,
+                           garun.micros(event_timestamp, v_plain), NULL, NULL
+                      FROM purchase WHERE tenant_id = p_tenant_id AND event_date = p_day
+                    UNION ALL
+                    SELECT user_prop_default_branch_id, user_pseudo_id, param_ga_session_id, user_prop_webuserid,
+                           garun.micros(event_timestamp, v_plain), NULL, NULL
+                      FROM view_search_results WHERE tenant_id = p_tenant_id AND event_date = p_day
+                    UNION ALL
+                    SELECT user_prop_default_branch_id, user_pseudo_id, param_ga_session_id, user_prop_webuserid,
+                           garun.micros(event_timestamp, v_plain), NULL, NULL
+                      FROM no_search_results WHERE tenant_id = p_tenant_id AND event_date = p_day
+                    OFFSET 0) AS events
+                 WHERE pseudo IS NOT NULL AND session IS NOT NULL
+                 GROUP BY branch, pseudo, session) AS found;
+            EXIT;
+        EXCEPTION WHEN invalid_text_representation OR numeric_value_out_of_range THEN
+            IF NOT v_plain THEN
+                RAISE;
+            END IF;
+        END;
+    END LOOP;
+    SELECT * INTO v_pseudos, v_sessions FROM garun.settle_sessions(p_tenant_id, p_day, v_pseudos, v_sessions);
 
     INSERT INTO garun.cart_days (tenant_id, event_date, branch_id, user_pseudo_id, ga_session_id, last_at, alone,
            webuserid, items, value, products)
@@ -95,9 +123,9 @@ BEGIN
            coalesce(sum(i.quantity), 0), coalesce(sum(i.price * i.quantity), 0),
            coalesce(string_agg(DISTINCT lower(concat_ws(E'\n', i.item_id, i.item_name)), E'\n'), '')
       FROM add_to_cart c
-      JOIN (SELECT DISTINCT user_pseudo_id, ga_session_id, webuserid, alone FROM garun.session_days
-             WHERE tenant_id = p_tenant_id AND event_date = p_day) s
-        ON s.user_pseudo_id = c.user_pseudo_id AND s.ga_session_id = c.param_ga_session_id
+      JOIN garun.session_days s
+        ON s.tenant_id = p_tenant_id AND s.event_date = p_day AND s.user_pseudo_id = c.user_pseudo_id
+       AND s.ga_session_id = c.param_ga_session_id AND s.branch_id IS NOT DISTINCT FROM c.user_prop_default_branch_id
       LEFT JOIN LATERAL garun.items(c.items_json) i ON true
      WHERE c.tenant_id = p_tenant_id AND c.event_date = p_day
      GROUP BY c.user_prop_default_branch_id, c.user_pseudo_id, c.param_ga_session_id;
@@ -110,12 +138,11 @@ BEGIN
            coalesce((SELECT string_agg(DISTINCT lower(concat_ws(E'\n', i.item_id, i.item_name)), E'\n')
                        FROM garun.items(p.items_json) i), '')
       FROM purchase p
-      LEFT JOIN (SELECT DISTINCT user_pseudo_id, ga_session_id, webuserid FROM garun.session_days
-                  WHERE tenant_id = p_tenant_id AND event_date = p_day) s
-        ON s.user_pseudo_id = p.user_pseudo_id AND s.ga_session_id = p.param_ga_session_id
+      LEFT JOIN garun.session_days s
+        ON s.tenant_id = p_tenant_id AND s.event_date = p_day AND s.user_pseudo_id = p.user_pseudo_id
+       AND s.ga_session_id = p.param_ga_session_id AND s.branch_id IS NOT DISTINCT FROM p.user_prop_default_branch_id
      WHERE p.tenant_id = p_tenant_id AND p.event_date = p_day;
 
-    -- A day whose session was in none of its rows before may be the one that joins others now.
     WITH searches AS (
         SELECT user_prop_default_branch_id AS branch, user_pseudo_id AS pseudo, param_ga_session_id AS session,
                garun.micros(event_timestamp) AS at, param_search_term AS term, true AS found
@@ -130,9 +157,9 @@ BEGIN
                garun.term(e.term) AS term, e.found, garun.hour_of(e.at, p_day, v_zone, v_offset) AS hour,
                count(*) AS n, max(e.at) AS at
           FROM searches e
-          LEFT JOIN (SELECT DISTINCT user_pseudo_id, ga_session_id, webuserid, alone FROM garun.session_days
-                      WHERE tenant_id = p_tenant_id AND event_date = p_day) s
-            ON s.user_pseudo_id = e.pseudo AND s.ga_session_id = e.session
+          LEFT JOIN garun.session_days s
+            ON s.tenant_id = p_tenant_id AND s.event_date = p_day AND s.user_pseudo_id = e.pseudo
+           AND s.ga_session_id = e.session AND s.branch_id IS NOT DISTINCT FROM e.branch
          GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
     ), hours AS (
         SELECT branch, hour, sum(n) AS searches, sum(n) FILTER (WHERE NOT found) AS failed FROM terms GROUP BY 1, 2
@@ -165,10 +192,10 @@ BEGIN
                       AND p.user_pseudo_id = pseudo AND p.ga_session_id = session)
       FROM terms t GROUP BY branch, pseudo, session, webuserid, alone, term;
 
-    PERFORM garun.settle_sessions(p_tenant_id, p_day, v_pseudos, v_sessions);
+    PERFORM garun.settle_facts(p_tenant_id, v_pseudos, v_sessions);
     PERFORM garun.settle_orders(p_tenant_id, p_day, v_orders);
 END
 $$;
 
-COMMENT ON FUNCTION garun.rollup(UUID, DATE) IS
-    'Derives garun''s rows of one day anew from the event tables: session_days, cart_days, purchases, search_days, hour_stats, event_days. Called by loads before COMMIT, by the triggers of the event tables and by garun.rebuild. Takes an advisory lock per tenant that ends with the transaction.';
+COMMENT ON FUNCTION garun.rollup(UUID, DATE, JSONB) IS
+    'Derives garun''s rows of one day anew from the event tables: session_days, cart_days, purchases, search_days, hour_stats, event_days. Called by loads before COMMIT, by the triggers of the event tables and by garun.rebuild. p_rows: rows of the day per event table, for those who know them; null: they are counted. Takes an advisory lock per tenant that ends with the transaction.';

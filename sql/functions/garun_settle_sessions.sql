@@ -1,58 +1,42 @@
-CREATE OR REPLACE FUNCTION garun.settle_sessions(p_tenant_id UUID, p_day DATE, p_pseudos TEXT[], p_sessions TEXT[])
-RETURNS void
+CREATE OR REPLACE FUNCTION garun.settle_sessions(p_tenant_id UUID, p_day DATE, INOUT p_pseudos TEXT[], INOUT p_sessions TEXT[])
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER
 SET search_path = public, pg_temp
 SET jit = off
 SET plan_cache_mode = force_custom_plan
+-- By the index on the hash, whatever the planner believes of rows that were written a moment ago: hence also the
+-- comparison of tenants that no other index serves.
+SET enable_bitmapscan = off
+SET enable_nestloop = on
 AS $$
-DECLARE
-    v_pseudos  TEXT[];
-    v_sessions TEXT[];
 BEGIN
-    -- Sessions that this day shares with other days, now or before.
-    SELECT array_agg(user_pseudo_id), array_agg(ga_session_id) INTO v_pseudos, v_sessions
+    SELECT array_agg(user_pseudo_id), array_agg(ga_session_id) INTO p_pseudos, p_sessions
       FROM (SELECT a.user_pseudo_id, a.ga_session_id
               FROM garun.session_days a
-              JOIN garun.session_days b USING (tenant_id, user_pseudo_id, ga_session_id)
-             WHERE a.tenant_id = p_tenant_id AND a.event_date = p_day AND b.event_date <> p_day
+             WHERE a.tenant_id = p_tenant_id AND a.event_date = p_day
+               AND EXISTS (SELECT FROM garun.session_days b
+                            WHERE hashtextextended(b.user_pseudo_id, 0) = hashtextextended(a.user_pseudo_id, 0)
+                              AND b.user_pseudo_id = a.user_pseudo_id AND b.ga_session_id = a.ga_session_id
+                              AND b.tenant_id IS NOT DISTINCT FROM p_tenant_id
+                              AND (b.event_date <> p_day OR b.branch_id IS DISTINCT FROM a.branch_id))
             UNION
             SELECT * FROM unnest(p_pseudos, p_sessions)) AS shared;
-    IF v_pseudos IS NULL THEN
+    IF p_pseudos IS NULL THEN
         RETURN;
     END IF;
-
-    WITH truth AS (
-        SELECT user_pseudo_id, ga_session_id, count(*) = 1 AS alone,
-               substr(max(lpad(webuserid_at::text, 18, '0') || own_webuserid COLLATE "C"), 19) AS webuserid
-          FROM garun.session_days
-          JOIN unnest(v_pseudos, v_sessions) AS t(user_pseudo_id, ga_session_id) USING (user_pseudo_id, ga_session_id)
-         WHERE tenant_id = p_tenant_id GROUP BY 1, 2)
+    WITH rows AS (
+        SELECT d.ctid AS row, d.user_pseudo_id, d.ga_session_id, d.webuserid_at, d.own_webuserid
+          FROM unnest(p_pseudos, p_sessions) AS t(pseudo, session)
+          JOIN garun.session_days d ON hashtextextended(d.user_pseudo_id, 0) = hashtextextended(t.pseudo, 0)
+                                   AND d.user_pseudo_id = t.pseudo AND d.ga_session_id = t.session
+                                   AND d.tenant_id IS NOT DISTINCT FROM p_tenant_id
+    ), truth AS (
+        SELECT row, count(*) OVER same = 1 AS alone,
+               substr(max(lpad(webuserid_at::text, 18, '0') || own_webuserid COLLATE "C") OVER same, 19) AS webuserid
+          FROM rows WINDOW same AS (PARTITION BY user_pseudo_id, ga_session_id))
     UPDATE garun.session_days d SET alone = t.alone, webuserid = t.webuserid FROM truth t
-     WHERE d.tenant_id = p_tenant_id AND d.user_pseudo_id = t.user_pseudo_id AND d.ga_session_id = t.ga_session_id
-       AND (d.alone, d.webuserid) IS DISTINCT FROM (t.alone, t.webuserid);
-
-    WITH truth AS (
-        SELECT DISTINCT user_pseudo_id, ga_session_id, alone, webuserid
-          FROM garun.session_days
-          JOIN unnest(v_pseudos, v_sessions) AS t(user_pseudo_id, ga_session_id) USING (user_pseudo_id, ga_session_id)
-         WHERE tenant_id = p_tenant_id
-    ), carts AS (
-        UPDATE garun.cart_days d SET alone = t.alone, webuserid = t.webuserid FROM truth t
-         WHERE d.tenant_id = p_tenant_id AND d.user_pseudo_id = t.user_pseudo_id AND d.ga_session_id = t.ga_session_id
-           AND (d.alone, d.webuserid) IS DISTINCT FROM (t.alone, t.webuserid)
-    ), bought AS (
-        UPDATE garun.purchases d SET webuserid = t.webuserid FROM truth t
-         WHERE d.tenant_id = p_tenant_id AND d.user_pseudo_id = t.user_pseudo_id AND d.ga_session_id = t.ga_session_id
-           AND d.webuserid IS DISTINCT FROM t.webuserid
-    ), state AS (
-        SELECT t.*, EXISTS (SELECT FROM garun.purchases p WHERE p.tenant_id = p_tenant_id
-                               AND p.user_pseudo_id = t.user_pseudo_id AND p.ga_session_id = t.ga_session_id) AS bought
-          FROM truth t)
-    UPDATE garun.search_days d SET alone = t.alone, webuserid = t.webuserid, bought = t.bought FROM state t
-     WHERE d.tenant_id = p_tenant_id AND d.user_pseudo_id = t.user_pseudo_id AND d.ga_session_id = t.ga_session_id
-       AND (d.alone, d.webuserid, d.bought) IS DISTINCT FROM (t.alone, t.webuserid, t.bought);
+     WHERE d.ctid = t.row AND (d.alone, d.webuserid) IS DISTINCT FROM (t.alone, t.webuserid);
 END
 $$;
 
 COMMENT ON FUNCTION garun.settle_sessions(UUID, DATE, TEXT[], TEXT[]) IS
-    'For sessions with rows on p_day and on other days, and for those named: brings user, alone and bought of all their derived rows to what all days together say.';
+    'For the sessions of p_day that have other rows (other days, other branches), and for those named: brings user and alone of all their rows in garun.session_days to what all days together say. Returns these sessions; null when there is none.';

@@ -36,7 +36,7 @@ BEGIN
                row_number() OVER (PARTITION BY p.place
                    ORDER BY garun.micros(e.event_timestamp) NULLS FIRST, e.id, i.nth) AS nth
           FROM page p
-          JOIN add_to_cart e ON e.tenant_id = p_tenant_id AND e.param_ga_session_id = p.ga_session_id
+          JOIN add_to_cart e ON e.tenant_id = p_tenant_id AND e.param_ga_session_id = p.ga_session_id COLLATE "default"
                             AND e.user_pseudo_id = p.user_pseudo_id
                             AND (p_start_date IS NULL OR e.event_date >= p_start_date)
                             AND (p_end_date IS NULL OR e.event_date <= p_end_date)
@@ -61,7 +61,7 @@ BEGIN
                    'office_phone', u.office_phone, 'products', coalesce(l.list, '[]')) ORDER BY p.place)
           FROM page p
           LEFT JOIN products l USING (place)
-          LEFT JOIN users u ON u.tenant_id = p_tenant_id AND u.user_id = p.webuserid)
+          LEFT JOIN users u ON u.tenant_id = p_tenant_id AND u.user_id = p.webuserid COLLATE "default")
       INTO v_total, v_data;
     RETURN garun.envelope(v_data, v_total, p_page, p_limit);
 END

@@ -53,7 +53,7 @@ BEGIN
                    'user_id', p.webuserid, 'customer_name', u.buying_company_name, 'email', u.email,
                    'phone', u.cell_phone, 'office_phone', u.office_phone) ORDER BY p.place)
           FROM page p
-          LEFT JOIN users u ON u.tenant_id = p_tenant_id AND u.user_id = p.webuserid), (
+          LEFT JOIN users u ON u.tenant_id = p_tenant_id AND u.user_id = p.webuserid COLLATE "default"), (
         SELECT jsonb_agg(jsonb_build_object('entry_page', g.page, 'bounce_count', g.n) ORDER BY g.n DESC, g.page COLLATE "C")
           FROM pages g)
       INTO v_total, v_data, v_pages;

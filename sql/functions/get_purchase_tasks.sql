@@ -43,7 +43,7 @@ BEGIN
                ORDER BY o.at DESC NULLS LAST, o.event_date DESC, o.transaction_id COLLATE "C", o.purchase_id)
           FROM page o
           JOIN purchase p ON p.id = o.purchase_id
-          LEFT JOIN users u ON u.tenant_id = p_tenant_id AND u.user_id = o.webuserid)
+          LEFT JOIN users u ON u.tenant_id = p_tenant_id AND u.user_id = o.webuserid COLLATE "default")
       INTO v_total, v_data;
     RETURN garun.envelope(v_data, v_total, p_page, p_limit);
 END

@@ -56,7 +56,8 @@ BEGIN
         SELECT s.webuserid, false
           FROM garun.session_days s
          WHERE s.tenant_id = p_tenant_id AND s.webuserid IS NOT NULL
-           AND s.user_pseudo_id IN (SELECT user_pseudo_id FROM bought)
+           AND (hashtextextended(s.user_pseudo_id, 0), s.user_pseudo_id)
+               IN (SELECT hashtextextended(user_pseudo_id, 0), user_pseudo_id FROM bought)
            AND (p_start_date IS NULL OR s.event_date >= p_start_date)
            AND (p_end_date IS NULL OR s.event_date <= p_end_date)
     ), wanted AS (
@@ -76,6 +77,7 @@ BEGIN
                (array_agg(s.event_date ORDER BY s.last_at DESC NULLS LAST, s.event_date DESC))[1] AS event_date
           FROM page p
           JOIN garun.session_days s ON NOT p.anonymous AND s.webuserid = p.visitor
+                                   AND hashtextextended(s.webuserid, 0) = hashtextextended(p.visitor, 0)
          WHERE s.tenant_id = p_tenant_id
            AND (p_start_date IS NULL OR s.event_date >= p_start_date)
            AND (p_end_date IS NULL OR s.event_date <= p_end_date)
@@ -86,6 +88,7 @@ BEGIN
                (array_agg(s.event_date ORDER BY s.last_at DESC NULLS LAST, s.event_date DESC))[1] AS event_date
           FROM page p
           JOIN garun.session_days s ON p.anonymous AND s.user_pseudo_id = p.visitor
+                                   AND hashtextextended(s.user_pseudo_id, 0) = hashtextextended(p.visitor, 0)
          WHERE s.tenant_id = p_tenant_id AND s.webuserid IS NULL
            AND (p_start_date IS NULL OR s.event_date >= p_start_date)
            AND (p_end_date IS NULL OR s.event_date <= p_end_date)
@@ -98,7 +101,7 @@ BEGIN
                s.place, i.identity, i.item_name, i.item_category, i.price, e.param_page_location AS url,
                garun.micros(e.event_timestamp) AS at
           FROM sessions s
-          JOIN view_item e ON e.tenant_id = p_tenant_id AND e.param_ga_session_id = s.ga_session_id
+          JOIN view_item e ON e.tenant_id = p_tenant_id AND e.param_ga_session_id = s.ga_session_id COLLATE "default"
                           AND e.user_pseudo_id = s.user_pseudo_id
                           AND (p_start_date IS NULL OR e.event_date >= p_start_date)
                           AND (p_end_date IS NULL OR e.event_date <= p_end_date)
@@ -125,7 +128,8 @@ BEGIN
           FROM page p
           JOIN last_days d USING (place)
           LEFT JOIN products l USING (place)
-          LEFT JOIN users u ON u.tenant_id = p_tenant_id AND NOT p.anonymous AND u.user_id = p.visitor)
+          LEFT JOIN users u ON u.tenant_id = p_tenant_id AND NOT p.anonymous
+                           AND u.user_id = p.visitor COLLATE "default")
       INTO v_total, v_data;
     RETURN garun.envelope(v_data, v_total, p_page, p_limit);
 END

@@ -71,7 +71,7 @@ BEGIN
                    'customer_name', u.buying_company_name, 'email', u.email, 'phone', u.cell_phone,
                    'office_phone', u.office_phone) ORDER BY p.place)
           FROM page p
-          LEFT JOIN users u ON u.tenant_id = p_tenant_id AND u.user_id = p.webuserid)
+          LEFT JOIN users u ON u.tenant_id = p_tenant_id AND u.user_id = p.webuserid COLLATE "default")
       INTO v_total, v_data;
 
     SELECT jsonb_agg(jsonb_build_object('search_term', term, 'search_count', n, 'sessions', sessions,

@@ -12,10 +12,20 @@ DECLARE
     v_sessions TEXT[];
 BEGIN
     PERFORM garun.check_range(p_tenant_id, NULL, NULL);
-    SELECT array_agg(s.user_pseudo_id), array_agg(s.ga_session_id) INTO v_pseudos, v_sessions
-      FROM (SELECT user_pseudo_id, ga_session_id FROM garun.session_days
-             WHERE tenant_id = p_tenant_id AND ga_session_id = p_session_id
-             GROUP BY 1, 2 ORDER BY max(last_at) DESC NULLS LAST LIMIT 1000) s;
+    SELECT array_agg(s.user_pseudo_id), array_agg(p_session_id) INTO v_pseudos, v_sessions
+      FROM (SELECT user_pseudo_id FROM page_view
+             WHERE tenant_id = p_tenant_id AND param_ga_session_id = p_session_id
+            UNION SELECT user_pseudo_id FROM view_item
+             WHERE tenant_id = p_tenant_id AND param_ga_session_id = p_session_id
+            UNION SELECT user_pseudo_id FROM add_to_cart
+             WHERE tenant_id = p_tenant_id AND param_ga_session_id = p_session_id
+            UNION SELECT user_pseudo_id FROM purchase
+             WHERE tenant_id = p_tenant_id AND param_ga_session_id = p_session_id
+            UNION SELECT user_pseudo_id FROM view_search_results
+             WHERE tenant_id = p_tenant_id AND param_ga_session_id = p_session_id
+            UNION SELECT user_pseudo_id FROM no_search_results
+             WHERE tenant_id = p_tenant_id AND param_ga_session_id = p_session_id) s
+     WHERE s.user_pseudo_id IS NOT NULL;
     RETURN garun.history(p_tenant_id, v_pseudos, v_sessions);
 END
 $$;

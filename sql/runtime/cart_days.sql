@@ -5,17 +5,16 @@ CREATE TABLE IF NOT EXISTS garun.cart_days (
     last_at          BIGINT,
     event_date       DATE NOT NULL,
     alone            BOOLEAN NOT NULL,
-    branch_id        VARCHAR(100),
-    user_pseudo_id   VARCHAR(255) NOT NULL,
-    ga_session_id    VARCHAR(100) NOT NULL,
-    webuserid        VARCHAR(100),
+    branch_id        VARCHAR(100) COLLATE "C",
+    user_pseudo_id   VARCHAR(255) COLLATE "C" NOT NULL,
+    ga_session_id    VARCHAR(100) COLLATE "C" NOT NULL,
+    webuserid        VARCHAR(100) COLLATE "C",
     items            NUMERIC NOT NULL,
     value            NUMERIC NOT NULL,
-    products         TEXT NOT NULL
+    products         TEXT COLLATE "C" NOT NULL
 );
 
 CREATE INDEX IF NOT EXISTS idx_cart_days_date ON garun.cart_days(tenant_id, event_date, branch_id);
-CREATE INDEX IF NOT EXISTS idx_cart_days_session ON garun.cart_days(tenant_id, user_pseudo_id, ga_session_id);
 
 COMMENT ON TABLE garun.cart_days IS
     'Sessions with add_to_cart per day and branch, derived from add_to_cart: kept by loads and triggers.';

@@ -4,7 +4,7 @@ CREATE TABLE IF NOT EXISTS garun.hour_stats (
     tenant_id        UUID NOT NULL,
     event_date       DATE NOT NULL,
     hour             SMALLINT NOT NULL,
-    branch_id        VARCHAR(100),
+    branch_id        VARCHAR(100) COLLATE "C",
     visits           INTEGER NOT NULL,
     visits_4h        INTEGER NOT NULL,
     visits_12h       INTEGER NOT NULL,

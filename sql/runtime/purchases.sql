@@ -6,20 +6,19 @@ CREATE TABLE IF NOT EXISTS garun.purchases (
     at               BIGINT,
     event_date       DATE NOT NULL,
     is_order         BOOLEAN NOT NULL,
-    branch_id        VARCHAR(100),
-    user_pseudo_id   VARCHAR(255),
-    ga_session_id    VARCHAR(100),
-    webuserid        VARCHAR(100),
-    transaction_id   VARCHAR(100),
+    branch_id        VARCHAR(100) COLLATE "C",
+    user_pseudo_id   VARCHAR(255) COLLATE "C",
+    ga_session_id    VARCHAR(100) COLLATE "C",
+    webuserid        VARCHAR(100) COLLATE "C",
+    transaction_id   VARCHAR(100) COLLATE "C",
     revenue          NUMERIC(15, 2),
-    products         TEXT NOT NULL
+    products         TEXT COLLATE "C" NOT NULL
 );
 
 CREATE INDEX IF NOT EXISTS idx_purchases_date ON garun.purchases(tenant_id, event_date, branch_id);
 -- An order's other events, on whatever day.
 CREATE INDEX IF NOT EXISTS idx_purchases_transaction ON garun.purchases(tenant_id, transaction_id)
     WHERE transaction_id NOT IN ('', '(not set)');
-CREATE INDEX IF NOT EXISTS idx_purchases_session ON garun.purchases(tenant_id, user_pseudo_id, ga_session_id);
 
 COMMENT ON TABLE garun.purchases IS 'Purchase events, narrow, derived from purchase: kept by loads and triggers.';
 COMMENT ON COLUMN garun.purchases.purchase_id IS 'purchase.id';

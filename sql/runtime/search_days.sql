@@ -10,15 +10,14 @@ CREATE TABLE IF NOT EXISTS garun.search_days (
     session_found    INTEGER NOT NULL,
     alone            BOOLEAN NOT NULL,
     bought           BOOLEAN NOT NULL,
-    branch_id        VARCHAR(100),
-    user_pseudo_id   VARCHAR(255),
-    ga_session_id    VARCHAR(100),
-    webuserid        VARCHAR(100),
-    term             VARCHAR(500) NOT NULL
+    branch_id        VARCHAR(100) COLLATE "C",
+    user_pseudo_id   VARCHAR(255) COLLATE "C",
+    ga_session_id    VARCHAR(100) COLLATE "C",
+    webuserid        VARCHAR(100) COLLATE "C",
+    term             VARCHAR(500) COLLATE "C" NOT NULL
 );
 
 CREATE INDEX IF NOT EXISTS idx_search_days_date ON garun.search_days(tenant_id, event_date, branch_id);
-CREATE INDEX IF NOT EXISTS idx_search_days_session ON garun.search_days(tenant_id, user_pseudo_id, ga_session_id);
 
 COMMENT ON TABLE garun.search_days IS
     'Searches per session, term, day and branch, derived from view_search_results and no_search_results.';

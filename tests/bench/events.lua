@@ -20,6 +20,7 @@ local BATCH <const> = 256   -- lines written at once
 
 -- Pages and visitors are drawn from pools of rendered text, timestamps and ids are new for each event.
 local PAGES <const>, VISITORS <const> = 2000, 4000
+local VIEWS <const> = 5             -- page views of a visit, one after the other
 
 -- What the template holds in place of its variable parts: text and numbers that occur nowhere else in it.
 local DATE <const>, PAGE <const>, VISITOR <const> = "@DATE@", "@PAGE@", "@VISITOR@"
@@ -95,9 +96,11 @@ local function events(count, from, days, dir)
       local second <const> = start + i * 82800 // share
       values[MICROS] = second * 1000000 + r:int(0, 999999)
       values[PAGE] = pages[r:int(1, PAGES)]
-      values[SESSION] = second - r:int(0, 1800)
+      if (i - 1) % VIEWS == 0 then      -- the next visit
+        values[SESSION] = second - r:int(0, 60)
+        values[VISITOR] = visitors[r:int(1, VISITORS)]
+      end
       values[BUNDLE] = r:int(-2147483648, 2147483647)
-      values[VISITOR] = visitors[r:int(1, VISITORS)]
       values[BATCH_PAGE] = second * 1000 + i % 1000
       for p = 1, #names do
         out[n + 1], out[n + 2], n = pieces[p], values[names[p]], n + 2

@@ -33,12 +33,16 @@ function ledger.derive_by_hand(tx)
 end
 
 -- Brings garun's derived rows (what the analytics functions read) of these days to what the event tables hold now. Late in
--- the transaction: from here to its end no other one of this tenant can do the same.
+-- the transaction: from here to its end no other one of this tenant can do the same. days: { [day] = { rows = { table = n }
+-- of the whole day } }, or any other value where these are not known.
 function ledger.derive(tx, tenant_id, days)
   local sorted <const> = {}
   for day in pairs(days) do sorted[#sorted + 1] = day end
   table.sort(sorted)
-  for _, day in ipairs(sorted) do tx:exec("select garun.rollup($1, $2)", tenant_id, day) end
+  for _, day in ipairs(sorted) do
+    local rows <const> = type(days[day]) == "table" and days[day].rows
+    tx:exec("select garun.rollup($1, $2, $3)", tenant_id, day, rows and pg.json(json.object(rows)) or nil)
+  end
 end
 
 -- The newest load of this source when all that it loaded is still there as it left it; nil otherwise.

@@ -110,7 +110,8 @@ function cluster.initialise(at, server, say)
   local owner <const> = proc.user(at.owner.uid)
   say(string.format("making the private PostgreSQL %d cluster in %s", server.major, at.data))
   place.run(at, "making the cluster", { server.bin .. "/initdb", "-D", new, "--username=garun", "--auth-local=peer",
-    "--auth-host=scram-sha-256", "--data-checksums", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions" })
+    "--auth-host=scram-sha-256", "--data-checksums", "--encoding=UTF8", "--locale=C.UTF-8", "--lc-collate=C",
+    "--no-instructions" })
   place.write(at, new .. "/pg_hba.conf", settings.hba())
   place.write(at, new .. "/pg_ident.conf", settings.ident(owner and owner.name or tostring(at.owner.uid)))
   place.shell(at, "writing postgresql.conf", 'printf "%s\\n" "$2" >> "$1"', new .. "/postgresql.conf",
