@@ -66,14 +66,14 @@ BEGIN
     FOREACH v_plain IN ARRAY ARRAY[true, false] LOOP
         BEGIN
             INSERT INTO garun.session_days (tenant_id, event_date, branch_id, user_pseudo_id, ga_session_id, events, page_views,
-                   first_at, last_at, page_view_at, hours, alone, webuserid, own_webuserid, webuserid_at, pages, page)
-            SELECT p_tenant_id, p_day, branch, pseudo, session, events, page_views, first_at, last_at, page_view_at,
+                   last_at, page_view_at, hours, alone, webuserid, own_webuserid, webuserid_at, pages, page)
+            SELECT p_tenant_id, p_day, branch, pseudo, session, events, page_views, last_at, page_view_at,
                    hours, true,
                    substr(last_webuser, 19), substr(last_webuser, 19), substr(last_webuser, 1, 18)::bigint,
                    CASE WHEN first_page IS NULL THEN 0 WHEN first_page = last_page THEN 1 ELSE 2 END,
                    CASE WHEN first_page = last_page THEN first_page END
               FROM (
-                SELECT branch, pseudo, session, count(*) AS events, count(view) AS page_views, min(at) AS first_at,
+                SELECT branch, pseudo, session, count(*) AS events, count(view) AS page_views,
                        max(at) AS last_at, max(at) FILTER (WHERE view) AS page_view_at,
                        max(CASE WHEN webuser IS NOT NULL
                            THEN lpad(coalesce(at, 0)::text, 18, '0') || webuser END COLLATE "C") AS last_webuser,

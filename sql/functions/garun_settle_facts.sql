@@ -9,7 +9,8 @@ AS $$
     WITH truth AS MATERIALIZED (
         SELECT DISTINCT d.user_pseudo_id, d.ga_session_id, d.event_date, d.alone, d.webuserid
           FROM unnest(p_pseudos, p_sessions) AS t(pseudo, session)
-          JOIN garun.session_days d ON hashtextextended(d.user_pseudo_id, 0) = hashtextextended(t.pseudo, 0)
+          JOIN garun.session_days d ON hashtextextended(d.ga_session_id || d.user_pseudo_id, 0)
+                                       = hashtextextended(t.session || t.pseudo, 0)
                                    AND d.user_pseudo_id = t.pseudo AND d.ga_session_id = t.session
                                    AND d.tenant_id IS NOT DISTINCT FROM p_tenant_id
     ), carts AS (

@@ -14,7 +14,8 @@ BEGIN
               FROM garun.session_days a
              WHERE a.tenant_id = p_tenant_id AND a.event_date = p_day
                AND EXISTS (SELECT FROM garun.session_days b
-                            WHERE hashtextextended(b.user_pseudo_id, 0) = hashtextextended(a.user_pseudo_id, 0)
+                            WHERE hashtextextended(b.ga_session_id || b.user_pseudo_id, 0)
+                                  = hashtextextended(a.ga_session_id || a.user_pseudo_id, 0)
                               AND b.user_pseudo_id = a.user_pseudo_id AND b.ga_session_id = a.ga_session_id
                               AND b.tenant_id IS NOT DISTINCT FROM p_tenant_id
                               AND (b.event_date <> p_day OR b.branch_id IS DISTINCT FROM a.branch_id))
@@ -26,7 +27,8 @@ BEGIN
     WITH rows AS (
         SELECT d.ctid AS row, d.user_pseudo_id, d.ga_session_id, d.webuserid_at, d.own_webuserid
           FROM unnest(p_pseudos, p_sessions) AS t(pseudo, session)
-          JOIN garun.session_days d ON hashtextextended(d.user_pseudo_id, 0) = hashtextextended(t.pseudo, 0)
+          JOIN garun.session_days d ON hashtextextended(d.ga_session_id || d.user_pseudo_id, 0)
+                                       = hashtextextended(t.session || t.pseudo, 0)
                                    AND d.user_pseudo_id = t.pseudo AND d.ga_session_id = t.session
                                    AND d.tenant_id IS NOT DISTINCT FROM p_tenant_id
     ), truth AS (

@@ -56,8 +56,7 @@ BEGIN
         SELECT s.webuserid, false
           FROM garun.session_days s
          WHERE s.tenant_id = p_tenant_id AND s.webuserid IS NOT NULL
-           AND (hashtextextended(s.user_pseudo_id, 0), s.user_pseudo_id)
-               IN (SELECT hashtextextended(user_pseudo_id, 0), user_pseudo_id FROM bought)
+           AND s.user_pseudo_id IN (SELECT user_pseudo_id FROM bought)
            AND (p_start_date IS NULL OR s.event_date >= p_start_date)
            AND (p_end_date IS NULL OR s.event_date <= p_end_date)
     ), wanted AS (
@@ -72,24 +71,14 @@ BEGIN
              ORDER BY visits DESC, page_views DESC, last_at DESC NULLS LAST, visitor COLLATE "C", anonymous
              LIMIT p_limit OFFSET (p_page - 1)::bigint * p_limit) w
     ), sessions AS (
-        -- Two ways to the page's sessions, each by its index. Sessions without a page view in the filter are no visits.
+        -- Sessions without a page view in the filter are no visits.
         SELECT p.place, s.user_pseudo_id, s.ga_session_id, max(s.last_at) AS last_at,
                (array_agg(s.event_date ORDER BY s.last_at DESC NULLS LAST, s.event_date DESC))[1] AS event_date
           FROM page p
-          JOIN garun.session_days s ON NOT p.anonymous AND s.webuserid = p.visitor
-                                   AND hashtextextended(s.webuserid, 0) = hashtextextended(p.visitor, 0)
+          JOIN garun.session_days s
+            ON hashtextextended(coalesce(s.webuserid, s.user_pseudo_id), 0) = hashtextextended(p.visitor, 0)
+           AND coalesce(s.webuserid, s.user_pseudo_id) = p.visitor AND (s.webuserid IS NULL) = p.anonymous
          WHERE s.tenant_id = p_tenant_id
-           AND (p_start_date IS NULL OR s.event_date >= p_start_date)
-           AND (p_end_date IS NULL OR s.event_date <= p_end_date)
-           AND (p_location_id IS NULL OR s.branch_id = p_location_id)
-         GROUP BY 1, 2, 3 HAVING sum(s.page_views) > 0
-        UNION ALL
-        SELECT p.place, s.user_pseudo_id, s.ga_session_id, max(s.last_at) AS last_at,
-               (array_agg(s.event_date ORDER BY s.last_at DESC NULLS LAST, s.event_date DESC))[1] AS event_date
-          FROM page p
-          JOIN garun.session_days s ON p.anonymous AND s.user_pseudo_id = p.visitor
-                                   AND hashtextextended(s.user_pseudo_id, 0) = hashtextextended(p.visitor, 0)
-         WHERE s.tenant_id = p_tenant_id AND s.webuserid IS NULL
            AND (p_start_date IS NULL OR s.event_date >= p_start_date)
            AND (p_end_date IS NULL OR s.event_date <= p_end_date)
            AND (p_location_id IS NULL OR s.branch_id = p_location_id)

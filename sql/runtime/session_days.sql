@@ -4,7 +4,6 @@
 
 CREATE TABLE IF NOT EXISTS garun.session_days (
     tenant_id        UUID NOT NULL,
-    first_at         BIGINT,
     last_at          BIGINT,
     page_view_at     BIGINT,
     webuserid_at     BIGINT,
@@ -24,16 +23,15 @@ CREATE TABLE IF NOT EXISTS garun.session_days (
 
 -- Whole days for all branches, and one branch's day.
 CREATE INDEX IF NOT EXISTS idx_session_days_date ON garun.session_days(tenant_id, event_date, branch_id);
--- A session's other days, what a pseudo id did. The hash is a third of the work of the text for a load; who asks compares
--- the text too.
-CREATE INDEX IF NOT EXISTS idx_session_days_pseudo ON garun.session_days(hashtextextended(user_pseudo_id, 0));
--- A known user's sessions.
-CREATE INDEX IF NOT EXISTS idx_session_days_user ON garun.session_days(hashtextextended(webuserid, 0))
-    WHERE webuserid IS NOT NULL;
+-- A session's other rows, and a visitor's sessions (webuserid, else pseudo id). The hash is a third of the work of the
+-- texts for a load; who asks compares the texts too.
+CREATE INDEX IF NOT EXISTS idx_session_days_session
+    ON garun.session_days(hashtextextended(ga_session_id || user_pseudo_id, 0));
+CREATE INDEX IF NOT EXISTS idx_session_days_visitor
+    ON garun.session_days(hashtextextended(coalesce(webuserid, user_pseudo_id), 0));
 
 COMMENT ON TABLE garun.session_days IS
     'Sessions per day and branch, derived from the event tables: kept by loads and triggers, rebuilt by garun rebuild.';
-COMMENT ON COLUMN garun.session_days.first_at IS 'First event of the row, microseconds since 1970 UTC';
 COMMENT ON COLUMN garun.session_days.last_at IS 'Last event of the row, microseconds since 1970 UTC';
 COMMENT ON COLUMN garun.session_days.page_view_at IS 'Last page view of the row';
 COMMENT ON COLUMN garun.session_days.pages IS

@@ -26,6 +26,7 @@ select i, 'p' || (power(random(), 1.3) * $1 * 0.6)::int || '.1690000000' as pseu
        case when random() < 0.3 then 1 else 2 + (random() * 9.42)::int end as views,
        random() as r, d
   from (select i, (random() * 30)::int as d, (random() * 86340)::int as sec from generate_series(1, $1::int) i) s
+ order by d
 ]]
 
 local EVENT <const> = [[
@@ -57,7 +58,7 @@ local item_columns <const> = ", first_item_item_id, first_item_item_name, first_
 
 data.inserts = {
   page_view = insert("page_view", "", "", "s.views"),
-  view_item = insert("view_item", item_columns .. ", items_json", fill(ITEM, { more = "" }), "(s.r * 2.5 + 0.5)::int"),
+  view_item = insert("view_item", item_columns .. ", items_json", fill(ITEM, { more = "" }), "(s.r * 2 + 0.25)::int"),
   add_to_cart = insert("add_to_cart", item_columns .. ", first_item_quantity, items_json",
     fill(ITEM, { more = ", 1 + k % 5" }), "case when s.r > 0.9 then 2 + (s.sec % 2) else 0 end"),
   purchase = insert("purchase", ", param_transaction_id, ecommerce_purchase_revenue, items_json",

@@ -1,0 +1,3 @@
+-- database.md, Key Indexes, "repeated for each": one session's events. Session and user histories read by it, and the
+-- products of carts and visitors.
+CREATE INDEX IF NOT EXISTS idx_purchase_tenant_session ON purchase(tenant_id, param_ga_session_id);
