@@ -21,23 +21,27 @@ AS $$
            AND (p_end_date IS NULL OR c.event_date <= p_end_date)
            AND (p_location_id IS NULL OR c.branch_id = p_location_id)
          GROUP BY c.user_pseudo_id, c.ga_session_id
-    ), bought AS (
-        SELECT b.user_pseudo_id, b.ga_session_id, b.webuserid, b.at
-          FROM garun.purchases b
-         WHERE b.tenant_id = p_tenant_id AND b.user_pseudo_id IS NOT NULL
-           AND (p_start_date IS NULL OR b.event_date >= p_start_date)
-           AND (p_end_date IS NULL OR b.event_date <= p_end_date)
     )
     SELECT c.*
       FROM carts c
-      LEFT JOIN (SELECT DISTINCT b.user_pseudo_id, b.ga_session_id FROM bought b) s
-        ON s.user_pseudo_id = c.user_pseudo_id AND s.ga_session_id = c.ga_session_id
-      LEFT JOIN (SELECT b.user_pseudo_id, max(b.at) AS at FROM bought b GROUP BY 1) p
-        ON p.user_pseudo_id = c.user_pseudo_id
-      LEFT JOIN (SELECT b.webuserid, max(b.at) AS at FROM bought b WHERE b.webuserid IS NOT NULL GROUP BY 1) w
-        ON w.webuserid = c.webuserid
-     WHERE s.ga_session_id IS NULL
-       AND coalesce(p.at <= coalesce(c.last_at, 0), true) AND coalesce(w.at <= coalesce(c.last_at, 0), true)
+      LEFT JOIN (
+           SELECT b.user_pseudo_id, max(b.at) AS at FROM garun.purchases b
+            WHERE b.tenant_id = p_tenant_id AND b.user_pseudo_id IS NOT NULL
+              AND (p_start_date IS NULL OR b.event_date >= p_start_date)
+              AND (p_end_date IS NULL OR b.event_date <= p_end_date)
+            GROUP BY 1) p ON p.user_pseudo_id = c.user_pseudo_id
+      LEFT JOIN (
+           SELECT b.webuserid, max(b.at) AS at FROM garun.purchases b
+            WHERE b.tenant_id = p_tenant_id AND b.webuserid IS NOT NULL
+              AND (p_start_date IS NULL OR b.event_date >= p_start_date)
+              AND (p_end_date IS NULL OR b.event_date <= p_end_date)
+            GROUP BY 1) w ON w.webuserid = c.webuserid
+     WHERE coalesce(p.at <= coalesce(c.last_at, 0), true) AND coalesce(w.at <= coalesce(c.last_at, 0), true)
+       AND NOT EXISTS (
+           SELECT FROM garun.purchases b
+            WHERE b.tenant_id = p_tenant_id AND b.user_pseudo_id = c.user_pseudo_id AND b.ga_session_id = c.ga_session_id
+              AND (p_start_date IS NULL OR b.event_date >= p_start_date)
+              AND (p_end_date IS NULL OR b.event_date <= p_end_date))
 $$;
 
 COMMENT ON FUNCTION garun.abandoned_carts(UUID, TEXT, DATE, DATE) IS

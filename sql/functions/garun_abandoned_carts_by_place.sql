@@ -13,21 +13,24 @@ AS $$
          WHERE c.tenant_id = p_tenant_id AND c.event_date BETWEEN p_start_date AND p_end_date
            AND (p_location_id IS NULL OR c.branch_id = p_location_id)
          GROUP BY 1, 2, 3
-    ), bought AS (
-        SELECT b.user_pseudo_id, b.ga_session_id, b.webuserid, b.at
-          FROM garun.purchases b
-         WHERE b.tenant_id = p_tenant_id AND b.user_pseudo_id IS NOT NULL
-           AND b.event_date BETWEEN p_start_date AND p_end_date
     )
     SELECT c.place, c.user_pseudo_id, c.ga_session_id
       FROM carts c
-      LEFT JOIN (SELECT DISTINCT b.user_pseudo_id, b.ga_session_id FROM bought b) s
-        ON s.user_pseudo_id = c.user_pseudo_id AND s.ga_session_id = c.ga_session_id
-      LEFT JOIN (SELECT b.user_pseudo_id, max(b.at) AS at FROM bought b GROUP BY 1) p
-        ON p.user_pseudo_id = c.user_pseudo_id
-      LEFT JOIN (SELECT b.webuserid, max(b.at) AS at FROM bought b WHERE b.webuserid IS NOT NULL GROUP BY 1) w
-        ON w.webuserid = c.webuserid
-     WHERE s.ga_session_id IS NULL AND coalesce(p.at <= c.last_at, true) AND coalesce(w.at <= c.last_at, true)
+      LEFT JOIN (
+           SELECT b.user_pseudo_id, max(b.at) AS at FROM garun.purchases b
+            WHERE b.tenant_id = p_tenant_id AND b.user_pseudo_id IS NOT NULL
+              AND b.event_date BETWEEN p_start_date AND p_end_date
+            GROUP BY 1) p ON p.user_pseudo_id = c.user_pseudo_id
+      LEFT JOIN (
+           SELECT b.webuserid, max(b.at) AS at FROM garun.purchases b
+            WHERE b.tenant_id = p_tenant_id AND b.webuserid IS NOT NULL
+              AND b.event_date BETWEEN p_start_date AND p_end_date
+            GROUP BY 1) w ON w.webuserid = c.webuserid
+     WHERE coalesce(p.at <= c.last_at, true) AND coalesce(w.at <= c.last_at, true)
+       AND NOT EXISTS (
+           SELECT FROM garun.purchases b
+            WHERE b.tenant_id = p_tenant_id AND b.user_pseudo_id = c.user_pseudo_id AND b.ga_session_id = c.ga_session_id
+              AND b.event_date BETWEEN p_start_date AND p_end_date)
 $$;
 
 COMMENT ON FUNCTION garun.abandoned_carts_by_place(UUID, TEXT, DATE, DATE) IS

@@ -8,6 +8,7 @@ SET search_path = public, pg_temp
 SET jit = off
 SET plan_cache_mode = force_custom_plan
 SET work_mem = '64MB'
+SET hash_mem_multiplier = 4
 AS $$
 BEGIN
     WITH orders AS (
@@ -24,38 +25,39 @@ BEGIN
          WHERE h.tenant_id = p_tenant_id AND h.event_date BETWEEN p_start_date AND p_end_date
            AND (p_location_id IS NULL OR h.branch_id = p_location_id)
          GROUP BY 1
-    ), alone AS MATERIALIZED (
-        -- Most sessions are one row: counted without a look at which session it is.
-        SELECT s.branch_id, coalesce(s.webuserid, s.user_pseudo_id) AS visitor, s.webuserid IS NULL AS anonymous,
-               count(*) AS visits
-          FROM garun.session_days s
-         WHERE s.tenant_id = p_tenant_id AND s.alone AND s.page_views > 0
-           AND s.event_date BETWEEN p_start_date AND p_end_date
-           AND (p_location_id IS NULL OR s.branch_id = p_location_id)
-         GROUP BY 1, 2, 3
     ), shared AS MATERIALIZED (
-        SELECT DISTINCT l.location_id AS place, s.user_pseudo_id, s.ga_session_id,
-               coalesce(s.webuserid, s.user_pseudo_id) AS visitor, s.webuserid IS NULL AS anonymous
+        -- Sessions of several rows, once a place. The others, which are most, are counted without a look at which they are.
+        SELECT DISTINCT l.location_id AS place, s.user_pseudo_id, s.ga_session_id, s.visitor_a, s.visitor_b
           FROM garun.session_days s
           LEFT JOIN locations l ON l.tenant_id = p_tenant_id AND l.location_id = s.branch_id
          WHERE s.tenant_id = p_tenant_id AND NOT s.alone AND s.page_views > 0
            AND s.event_date BETWEEN p_start_date AND p_end_date
            AND (p_location_id IS NULL OR s.branch_id = p_location_id)
-    ), visitors AS (
-        SELECT sum(visits) AS visits FROM (
-            SELECT visitor, anonymous, visits FROM alone
-            UNION ALL
-            SELECT visitor, anonymous, count(DISTINCT (user_pseudo_id, ga_session_id)) FROM shared GROUP BY 1, 2) v
-         GROUP BY visitor, anonymous
+    ), people AS (
+        SELECT coalesce(sum(visits), 0) AS visits, count(*) AS users, count(*) FILTER (WHERE visits >= 2) AS repeats FROM (
+            SELECT sum(visits) AS visits FROM (
+                SELECT s.visitor_a, s.visitor_b, 1 AS visits
+                  FROM garun.session_days s
+                 WHERE s.tenant_id = p_tenant_id AND s.alone AND s.page_views > 0
+                   AND s.event_date BETWEEN p_start_date AND p_end_date
+                   AND (p_location_id IS NULL OR s.branch_id = p_location_id)
+                UNION ALL
+                SELECT visitor_a, visitor_b, 1
+                  FROM (SELECT DISTINCT user_pseudo_id, ga_session_id, visitor_a, visitor_b FROM shared) once) v
+             GROUP BY visitor_a, visitor_b) p
     ), visited AS (
         SELECT place, sum(visits) AS visits, count(*) FILTER (WHERE visits >= 2) AS repeats FROM (
-            SELECT place, visitor, anonymous, sum(visits) AS visits FROM (
-                SELECT l.location_id AS place, a.visitor, a.anonymous, a.visits
-                  FROM alone a LEFT JOIN locations l ON l.tenant_id = p_tenant_id AND l.location_id = a.branch_id
+            SELECT place, sum(visits) AS visits FROM (
+                SELECT l.location_id AS place, s.visitor_a, s.visitor_b, 1 AS visits
+                  FROM garun.session_days s
+                  LEFT JOIN locations l ON l.tenant_id = p_tenant_id AND l.location_id = s.branch_id
+                 WHERE s.tenant_id = p_tenant_id AND s.alone AND s.page_views > 0
+                   AND s.event_date BETWEEN p_start_date AND p_end_date
+                   AND (p_location_id IS NULL OR s.branch_id = p_location_id)
                 UNION ALL
-                SELECT place, visitor, anonymous, count(*) FROM shared GROUP BY 1, 2, 3) r
-             GROUP BY 1, 2, 3) p
-         GROUP BY 1
+                SELECT place, visitor_a, visitor_b, 1 FROM shared) v
+             GROUP BY place, visitor_a, visitor_b) p
+         GROUP BY place
     ), carts AS (
         SELECT place, count(*) AS carts
           FROM garun.abandoned_carts_by_place(p_tenant_id, p_location_id, p_start_date, p_end_date) GROUP BY 1
@@ -78,13 +80,8 @@ BEGIN
         SELECT coalesce(sum(revenue), 0) AS revenue, coalesce(sum(orders), 0) AS orders,
                coalesce(sum(searches), 0) AS searches, coalesce(sum(failed), 0) AS failed
           FROM stats
-    ), people AS (
-        SELECT coalesce(sum(visits), 0) AS visits, count(*) AS users, count(*) FILTER (WHERE visits >= 2) AS repeats
-          FROM visitors
     )
     SELECT jsonb_build_object('totalRevenue', t.revenue, 'totalPurchases', t.orders, 'totalVisitors', p.visits,
-               'abandonedCarts', (SELECT count(*) FROM garun.abandoned_carts(p_tenant_id, p_location_id, p_start_date,
-                                                                             p_end_date)),
                'uniqueUsers', p.users, 'totalSearches', t.searches, 'failedSearches', t.failed, 'repeatVisits', p.repeats,
                'conversionRate', CASE WHEN p.visits > 0 THEN t.orders::float8 / p.visits::float8 ELSE 0 END),
            (SELECT jsonb_agg(jsonb_build_object('locationId', l.location_id, 'locationName', l.location_name,
@@ -100,4 +97,4 @@ END
 $$;
 
 COMMENT ON FUNCTION garun.dashboard_numbers(UUID, DATE, DATE, TEXT) IS
-    'metrics and locationStats of get_complete_dashboard_data, which describes them.';
+    'metrics (but abandonedCarts) and locationStats of get_complete_dashboard_data, which describes them.';

@@ -9,7 +9,7 @@ DECLARE
     v_events JSONB;
 BEGIN
     WITH sessions(pseudo, session) AS MATERIALIZED (
-        SELECT * FROM unnest(p_pseudos, p_sessions)
+        SELECT a.pseudo COLLATE "default", a.session COLLATE "default" FROM unnest(p_pseudos, p_sessions) AS a(pseudo, session)
     ), events AS (
         SELECT garun.micros(e.event_timestamp) AS at, 'page_view' AS type, e.id, s.session, s.pseudo,
                jsonb_build_object('page_location', e.param_page_location, 'page_title', e.param_page_title) AS details

@@ -16,6 +16,7 @@ DECLARE
     v_end       DATE := p_end_date;
     v_metrics   JSONB;
     v_locations JSONB;
+    v_chart     JSONB;
 BEGIN
     PERFORM garun.check_range(p_tenant_id, p_start_date, p_end_date);
     IF p_granularity IS NULL
@@ -30,9 +31,11 @@ BEGIN
 
     SELECT d.metrics, d.locations INTO v_metrics, v_locations
       FROM garun.dashboard_numbers(p_tenant_id, v_start, v_end, p_location_id) d;
-    RETURN jsonb_build_object('metrics', v_metrics,
-        'chartData', garun.dashboard_chart(p_tenant_id, v_start, v_end, p_granularity, p_location_id),
-        'locationStats', v_locations);
+    v_chart := garun.dashboard_chart(p_tenant_id, v_start, v_end, p_granularity, p_location_id);
+    RETURN jsonb_build_object(
+        'metrics', v_metrics || jsonb_build_object('abandonedCarts', (
+            SELECT coalesce(sum((b ->> 'carts')::bigint), 0) FROM jsonb_array_elements(v_chart) b)),
+        'chartData', v_chart, 'locationStats', v_locations);
 END
 $$;
 

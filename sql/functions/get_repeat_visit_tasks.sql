@@ -12,6 +12,7 @@ SET search_path = public, pg_temp
 SET jit = off
 SET plan_cache_mode = force_custom_plan
 SET work_mem = '64MB'
+SET hash_mem_multiplier = 4
 AS $$
 DECLARE
     v_query TEXT := nullif(lower(p_query), '');
@@ -22,69 +23,67 @@ BEGIN
     PERFORM garun.check_page(p_page, p_limit);
 
     -- Rows that are alone are sessions; of the others a session counts once.
-    WITH visits AS (
-        SELECT coalesce(s.webuserid, s.user_pseudo_id) AS visitor, s.webuserid IS NULL AS anonymous, 1 AS visits,
-               s.page_views, s.last_at
-          FROM garun.session_days s
-         WHERE s.tenant_id = p_tenant_id AND s.page_views > 0 AND s.alone
-           AND (p_start_date IS NULL OR s.event_date >= p_start_date)
-           AND (p_end_date IS NULL OR s.event_date <= p_end_date)
-           AND (p_location_id IS NULL OR s.branch_id = p_location_id)
-        UNION ALL
-        SELECT coalesce(max(s.webuserid), s.user_pseudo_id), max(s.webuserid) IS NULL, 1, sum(s.page_views),
-               max(s.last_at)
-          FROM garun.session_days s
-         WHERE s.tenant_id = p_tenant_id AND NOT s.alone
-           AND (p_start_date IS NULL OR s.event_date >= p_start_date)
-           AND (p_end_date IS NULL OR s.event_date <= p_end_date)
-           AND (p_location_id IS NULL OR s.branch_id = p_location_id)
-         GROUP BY s.user_pseudo_id, s.ga_session_id HAVING sum(s.page_views) > 0
-    ), visitors AS (
-        SELECT visitor, anonymous, sum(visits) AS visits, sum(page_views) AS page_views, max(last_at) AS last_at
-          FROM visits GROUP BY visitor, anonymous HAVING sum(visits) >= 2
-    ), bought AS (
-        SELECT b.user_pseudo_id, b.webuserid FROM garun.purchases b
+    WITH visitors AS (
+        SELECT visitor_a, visitor_b, sum(visits) AS visits, sum(page_views) AS page_views, max(last_at) AS last_at
+          FROM (
+            SELECT s.visitor_a, s.visitor_b, 1 AS visits, s.page_views::bigint, s.last_at
+              FROM garun.session_days s
+             WHERE s.tenant_id = p_tenant_id AND s.page_views > 0 AND s.alone
+               AND (p_start_date IS NULL OR s.event_date >= p_start_date)
+               AND (p_end_date IS NULL OR s.event_date <= p_end_date)
+               AND (p_location_id IS NULL OR s.branch_id = p_location_id)
+            UNION ALL
+            SELECT s.visitor_a, s.visitor_b, 1, sum(s.page_views), max(s.last_at)
+              FROM garun.session_days s
+             WHERE s.tenant_id = p_tenant_id AND NOT s.alone
+               AND (p_start_date IS NULL OR s.event_date >= p_start_date)
+               AND (p_end_date IS NULL OR s.event_date <= p_end_date)
+               AND (p_location_id IS NULL OR s.branch_id = p_location_id)
+             GROUP BY s.user_pseudo_id, s.ga_session_id, s.visitor_a, s.visitor_b HAVING sum(s.page_views) > 0) v
+         GROUP BY visitor_a, visitor_b HAVING sum(visits) >= 2
+    ), buyers AS (
+        SELECT b.visitor_a, b.visitor_b FROM garun.purchases b
          WHERE b.tenant_id = p_tenant_id AND b.user_pseudo_id IS NOT NULL
            AND (p_start_date IS NULL OR b.event_date >= p_start_date)
            AND (p_end_date IS NULL OR b.event_date <= p_end_date)
-    ), buyers AS (
-        SELECT webuserid AS visitor, false AS anonymous FROM bought WHERE webuserid IS NOT NULL
         UNION
-        SELECT user_pseudo_id, true FROM bought
-        UNION
-        -- under any of their ids: known users who were seen as a pseudo id that bought
-        SELECT s.webuserid, false
+        -- under any of their ids: who was seen in the range as a pseudo id that bought, known or not
+        SELECT s.visitor_a, s.visitor_b
           FROM garun.session_days s
-         WHERE s.tenant_id = p_tenant_id AND s.webuserid IS NOT NULL
-           AND s.user_pseudo_id IN (SELECT user_pseudo_id FROM bought)
+         WHERE s.tenant_id = p_tenant_id
+           AND s.user_pseudo_id IN (
+               SELECT b.user_pseudo_id FROM garun.purchases b
+                WHERE b.tenant_id = p_tenant_id
+                  AND (p_start_date IS NULL OR b.event_date >= p_start_date)
+                  AND (p_end_date IS NULL OR b.event_date <= p_end_date))
            AND (p_start_date IS NULL OR s.event_date >= p_start_date)
            AND (p_end_date IS NULL OR s.event_date <= p_end_date)
     ), wanted AS (
         SELECT v.*, count(*) OVER () AS total
           FROM visitors v
-         WHERE NOT EXISTS (SELECT FROM buyers b WHERE b.visitor = v.visitor AND b.anonymous = v.anonymous)
-           AND (v_query IS NULL OR NOT v.anonymous
-                AND v.visitor IN (SELECT * FROM garun.users_like(p_tenant_id, v_query)))
+         WHERE NOT EXISTS (SELECT FROM buyers b WHERE b.visitor_a = v.visitor_a AND b.visitor_b = v.visitor_b)
+           AND (v_query IS NULL OR (v.visitor_a, v.visitor_b) IN (
+               SELECT hashtextextended('w' || u, 0), hashtextextended('w' || u, 1)
+                 FROM garun.users_like(p_tenant_id, v_query) u))
     ), page AS (
         SELECT row_number() OVER () AS place, w.* FROM (
             SELECT * FROM wanted
-             ORDER BY visits DESC, page_views DESC, last_at DESC NULLS LAST, visitor COLLATE "C", anonymous
+             ORDER BY visits DESC, page_views DESC, last_at DESC NULLS LAST, visitor_a, visitor_b
              LIMIT p_limit OFFSET (p_page - 1)::bigint * p_limit) w
     ), sessions AS (
         -- Sessions without a page view in the filter are no visits.
-        SELECT p.place, s.user_pseudo_id, s.ga_session_id, max(s.last_at) AS last_at,
+        SELECT p.place, s.user_pseudo_id, s.ga_session_id, max(s.webuserid) AS webuserid, max(s.last_at) AS last_at,
                (array_agg(s.event_date ORDER BY s.last_at DESC NULLS LAST, s.event_date DESC))[1] AS event_date
           FROM page p
-          JOIN garun.session_days s
-            ON hashtextextended(coalesce(s.webuserid, s.user_pseudo_id), 0) = hashtextextended(p.visitor, 0)
-           AND coalesce(s.webuserid, s.user_pseudo_id) = p.visitor AND (s.webuserid IS NULL) = p.anonymous
+          JOIN garun.session_days s ON s.visitor_a = p.visitor_a AND s.visitor_b = p.visitor_b
          WHERE s.tenant_id = p_tenant_id
            AND (p_start_date IS NULL OR s.event_date >= p_start_date)
            AND (p_end_date IS NULL OR s.event_date <= p_end_date)
            AND (p_location_id IS NULL OR s.branch_id = p_location_id)
          GROUP BY 1, 2, 3 HAVING sum(s.page_views) > 0
     ), last_days AS (
-        SELECT DISTINCT ON (place) place, event_date FROM sessions ORDER BY place, last_at DESC NULLS LAST, event_date DESC
+        SELECT DISTINCT ON (place) place, event_date, webuserid, coalesce(webuserid, user_pseudo_id) AS visitor
+          FROM sessions ORDER BY place, last_at DESC NULLS LAST, event_date DESC
     ), viewed AS (
         SELECT DISTINCT ON (s.place, i.identity COLLATE "C")
                s.place, i.identity, i.item_name, i.item_category, i.price, e.param_page_location AS url,
@@ -109,16 +108,15 @@ BEGIN
     )
     SELECT (SELECT total FROM wanted LIMIT 1), (
         SELECT jsonb_agg(jsonb_build_object(
-                   'visitor_id', p.visitor, 'visits', p.visits, 'page_views_count', p.page_views,
+                   'visitor_id', d.visitor, 'visits', p.visits, 'page_views_count', p.page_views,
                    'products_viewed', coalesce(l.n, 0), 'products_details', coalesce(l.list, '[]'),
                    'last_activity', garun.iso(p.last_at), 'event_date', d.event_date,
-                   'user_id', CASE WHEN NOT p.anonymous THEN p.visitor END, 'customer_name', u.buying_company_name,
+                   'user_id', d.webuserid, 'customer_name', u.buying_company_name,
                    'email', u.email, 'phone', u.cell_phone, 'office_phone', u.office_phone) ORDER BY p.place)
           FROM page p
           JOIN last_days d USING (place)
           LEFT JOIN products l USING (place)
-          LEFT JOIN users u ON u.tenant_id = p_tenant_id AND NOT p.anonymous
-                           AND u.user_id = p.visitor COLLATE "default")
+          LEFT JOIN users u ON u.tenant_id = p_tenant_id AND u.user_id = d.webuserid COLLATE "default")
       INTO v_total, v_data;
     RETURN garun.envelope(v_data, v_total, p_page, p_limit);
 END

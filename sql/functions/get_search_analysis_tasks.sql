@@ -74,19 +74,30 @@ BEGIN
           LEFT JOIN users u ON u.tenant_id = p_tenant_id AND u.user_id = p.webuserid COLLATE "default")
       INTO v_total, v_data;
 
-    SELECT jsonb_agg(jsonb_build_object('search_term', term, 'search_count', n, 'sessions', sessions,
-                                        'zero_results', failed) ORDER BY n DESC, term COLLATE "C")
-      INTO v_top
-      FROM (SELECT s.term, sum(s.found + s.failed) AS n, sum(s.failed) AS failed,
-                   count(*) FILTER (WHERE s.alone AND s.user_pseudo_id IS NOT NULL)
-                   + count(DISTINCT (s.user_pseudo_id, s.ga_session_id)) FILTER (WHERE NOT s.alone) AS sessions
+    WITH top AS (
+        SELECT s.term, sum(s.found + s.failed) AS n, sum(s.failed) AS failed,
+               count(*) FILTER (WHERE s.alone AND s.user_pseudo_id IS NOT NULL) AS sessions
+          FROM garun.search_days s
+         WHERE s.tenant_id = p_tenant_id AND s.term <> ''
+           AND (p_start_date IS NULL OR s.event_date >= p_start_date)
+           AND (p_end_date IS NULL OR s.event_date <= p_end_date)
+           AND (p_location_id IS NULL OR s.branch_id = p_location_id)
+         GROUP BY s.term
+         ORDER BY n DESC, s.term COLLATE "C" LIMIT 20
+    ), shared AS (
+        SELECT term, count(*) AS sessions FROM (
+            SELECT DISTINCT s.term, s.user_pseudo_id, s.ga_session_id
               FROM garun.search_days s
-             WHERE s.tenant_id = p_tenant_id AND s.term <> ''
+             WHERE s.tenant_id = p_tenant_id AND NOT s.alone AND s.term IN (SELECT t.term FROM top t)
                AND (p_start_date IS NULL OR s.event_date >= p_start_date)
                AND (p_end_date IS NULL OR s.event_date <= p_end_date)
-               AND (p_location_id IS NULL OR s.branch_id = p_location_id)
-             GROUP BY s.term
-             ORDER BY n DESC, s.term COLLATE "C" LIMIT 20) AS top;
+               AND (p_location_id IS NULL OR s.branch_id = p_location_id)) d
+         GROUP BY term
+    )
+    SELECT jsonb_agg(jsonb_build_object('search_term', t.term, 'search_count', t.n,
+                                        'sessions', t.sessions + coalesce(s.sessions, 0), 'zero_results', t.failed)
+                     ORDER BY t.n DESC, t.term COLLATE "C")
+      INTO v_top FROM top t LEFT JOIN shared s USING (term);
     RETURN garun.envelope(v_data, v_total, p_page, p_limit) || jsonb_build_object('top_terms', coalesce(v_top, '[]'));
 END
 $$;

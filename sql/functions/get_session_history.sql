@@ -10,21 +10,22 @@ AS $$
 DECLARE
     v_pseudos  TEXT[];
     v_sessions TEXT[];
+    v_session  TEXT COLLATE "default" := p_session_id;     -- the indexes' collation, whatever the argument's is
 BEGIN
     PERFORM garun.check_range(p_tenant_id, NULL, NULL);
-    SELECT array_agg(s.user_pseudo_id), array_agg(p_session_id) INTO v_pseudos, v_sessions
+    SELECT array_agg(s.user_pseudo_id), array_agg(v_session) INTO v_pseudos, v_sessions
       FROM (SELECT user_pseudo_id FROM page_view
-             WHERE tenant_id = p_tenant_id AND param_ga_session_id = p_session_id
+             WHERE tenant_id = p_tenant_id AND param_ga_session_id = v_session
             UNION SELECT user_pseudo_id FROM view_item
-             WHERE tenant_id = p_tenant_id AND param_ga_session_id = p_session_id
+             WHERE tenant_id = p_tenant_id AND param_ga_session_id = v_session
             UNION SELECT user_pseudo_id FROM add_to_cart
-             WHERE tenant_id = p_tenant_id AND param_ga_session_id = p_session_id
+             WHERE tenant_id = p_tenant_id AND param_ga_session_id = v_session
             UNION SELECT user_pseudo_id FROM purchase
-             WHERE tenant_id = p_tenant_id AND param_ga_session_id = p_session_id
+             WHERE tenant_id = p_tenant_id AND param_ga_session_id = v_session
             UNION SELECT user_pseudo_id FROM view_search_results
-             WHERE tenant_id = p_tenant_id AND param_ga_session_id = p_session_id
+             WHERE tenant_id = p_tenant_id AND param_ga_session_id = v_session
             UNION SELECT user_pseudo_id FROM no_search_results
-             WHERE tenant_id = p_tenant_id AND param_ga_session_id = p_session_id) s
+             WHERE tenant_id = p_tenant_id AND param_ga_session_id = v_session) s
      WHERE s.user_pseudo_id IS NOT NULL;
     RETURN garun.history(p_tenant_id, v_pseudos, v_sessions);
 END

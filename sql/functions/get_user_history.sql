@@ -15,14 +15,13 @@ BEGIN
     -- The newest 1000 events lie in the 1000 sessions that were active last.
     SELECT array_agg(s.user_pseudo_id), array_agg(s.ga_session_id) INTO v_pseudos, v_sessions
       FROM (SELECT user_pseudo_id, ga_session_id FROM garun.session_days
-             WHERE hashtextextended(coalesce(webuserid, user_pseudo_id), 0) = hashtextextended(p_user_id, 0)
-               AND webuserid = p_user_id
+             WHERE visitor_a = hashtextextended('w' || p_user_id, 0) AND webuserid = p_user_id
                AND tenant_id = p_tenant_id
              GROUP BY 1, 2 ORDER BY max(last_at) DESC NULLS LAST LIMIT 1000) s;
     IF v_pseudos IS NULL THEN
         SELECT array_agg(s.user_pseudo_id), array_agg(s.ga_session_id) INTO v_pseudos, v_sessions
           FROM (SELECT user_pseudo_id, ga_session_id FROM garun.session_days
-                 WHERE hashtextextended(coalesce(webuserid, user_pseudo_id), 0) = hashtextextended(p_user_id, 0)
+                 WHERE visitor_a = hashtextextended('p' || p_user_id, 0)
                    AND user_pseudo_id = p_user_id AND webuserid IS NULL AND tenant_id = p_tenant_id
                  GROUP BY 1, 2 ORDER BY max(last_at) DESC NULLS LAST LIMIT 1000) s;
     END IF;

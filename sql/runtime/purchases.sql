@@ -3,6 +3,10 @@
 CREATE TABLE IF NOT EXISTS garun.purchases (
     tenant_id        UUID NOT NULL,
     purchase_id      UUID NOT NULL,
+    visitor_a        BIGINT GENERATED ALWAYS AS
+        (hashtextextended(CASE WHEN webuserid IS NULL THEN 'p' || user_pseudo_id ELSE 'w' || webuserid END, 0)) STORED,
+    visitor_b        BIGINT GENERATED ALWAYS AS
+        (hashtextextended(CASE WHEN webuserid IS NULL THEN 'p' || user_pseudo_id ELSE 'w' || webuserid END, 1)) STORED,
     at               BIGINT,
     event_date       DATE NOT NULL,
     is_order         BOOLEAN NOT NULL,
@@ -22,6 +26,7 @@ CREATE INDEX IF NOT EXISTS idx_purchases_transaction ON garun.purchases(tenant_i
 
 COMMENT ON TABLE garun.purchases IS 'Purchase events, narrow, derived from purchase: kept by loads and triggers.';
 COMMENT ON COLUMN garun.purchases.purchase_id IS 'purchase.id';
+COMMENT ON COLUMN garun.purchases.visitor_a IS 'As in garun.session_days; null, as visitor_b, in no session';
 COMMENT ON COLUMN garun.purchases.at IS 'Microseconds since 1970 UTC';
 COMMENT ON COLUMN garun.purchases.is_order IS
     'The first event of its order (of all days); a reloaded thank-you page fires further ones';
