@@ -15,10 +15,11 @@ COMMENT ON FUNCTION garun.bucket(DATE, INTEGER, TEXT) IS
     'The start of the chart''s bucket that hour 0-23 of the day lies in; granularity as in get_complete_dashboard_data.';
 
 CREATE OR REPLACE FUNCTION garun.dashboard_chart(p_tenant_id UUID, p_start_date DATE, p_end_date DATE, p_granularity TEXT,
-    p_location_id TEXT) RETURNS JSONB
+    p_location_id TEXT, p_time_zone TEXT, p_carts JSONB) RETURNS JSONB
 LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY INVOKER
 SET search_path = public, pg_temp
 SET jit = off
+SET max_parallel_workers_per_gather = 0
 SET plan_cache_mode = force_custom_plan
 SET work_mem = '64MB'
 AS $$
@@ -29,7 +30,6 @@ DECLARE
     v_hours  INTEGER := CASE p_granularity WHEN 'hourly' THEN 1 WHEN '4hours' THEN 4 WHEN '12hours' THEN 12 ELSE 24 END;
     v_format TEXT := CASE WHEN p_granularity IN ('hourly', '4hours', '12hours') THEN 'YYYY-MM-DD"T"HH24:MI'
                      ELSE 'YYYY-MM-DD' END;
-    v_zone   TEXT;
     v_chart  JSONB;
 BEGIN
     IF p_start_date IS NULL OR p_end_date IS NULL THEN
@@ -39,21 +39,21 @@ BEGIN
         RAISE EXCEPTION 'p_granularity % makes a chart of more than 100000 buckets from p_start_date % to p_end_date %',
             p_granularity, p_start_date, p_end_date USING ERRCODE = '22023', HINT = 'choose a coarser one';
     END IF;
-    SELECT time_zone INTO v_zone FROM tenant_config WHERE id = p_tenant_id;
-    v_zone := coalesce(v_zone, 'UTC');
-
     WITH buckets AS (
         SELECT b AS bucket
           FROM generate_series(garun.bucket(p_start_date, 0, p_granularity), garun.bucket(p_end_date, 23, p_granularity),
                                v_step) AS b
-    ), counted AS (
-        SELECT garun.bucket(h.event_date, h.hour, p_granularity) AS bucket,
+    ), hours AS (
+        SELECT h.event_date, h.hour::int / v_hours * v_hours AS hour,
                sum(CASE v_hours WHEN 1 THEN h.visits WHEN 4 THEN h.visits_4h WHEN 12 THEN h.visits_12h
                    ELSE h.visits_day END) AS visits, sum(h.searches) AS searches
           FROM garun.hour_stats h
          WHERE h.tenant_id = p_tenant_id AND h.event_date BETWEEN p_start_date AND p_end_date
            AND (p_location_id IS NULL OR h.branch_id = p_location_id)
-         GROUP BY 1
+         GROUP BY 1, 2
+    ), counted AS (
+        SELECT garun.bucket(event_date, hour, p_granularity) AS bucket, sum(visits) AS visits, sum(searches) AS searches
+          FROM hours GROUP BY 1
     ), again AS (
         -- hour_stats counts a session at each branch and day; how often too many times, its rows tell.
         SELECT bucket, sum(n - 1) AS too_many FROM (
@@ -66,31 +66,25 @@ BEGIN
              GROUP BY 1, 2, 3 HAVING count(*) > 1) d
          GROUP BY bucket
     ), orders AS (
-        SELECT garun.bucket(o.event_date, CASE WHEN v_hours < 24 THEN garun.hour_of(o.at, o.event_date, v_zone, NULL)
+        SELECT garun.bucket(o.event_date, CASE WHEN v_hours < 24 THEN garun.hour_of(o.at, o.event_date, p_time_zone, NULL)
                                           ELSE 0 END, p_granularity) AS bucket,
                coalesce(sum(o.revenue), 0) AS revenue, count(*) AS orders
           FROM garun.purchases o
          WHERE o.tenant_id = p_tenant_id AND o.is_order AND o.event_date BETWEEN p_start_date AND p_end_date
            AND (p_location_id IS NULL OR o.branch_id = p_location_id)
          GROUP BY 1
-    ), carts AS (
-        SELECT garun.bucket(c.event_date, CASE WHEN v_hours < 24 THEN garun.hour_of(c.last_at, c.event_date, v_zone, NULL)
-                                          ELSE 0 END, p_granularity) AS bucket, count(*) AS carts
-          FROM garun.abandoned_carts(p_tenant_id, p_location_id, p_start_date, p_end_date) c
-         GROUP BY 1
     )
     SELECT jsonb_agg(jsonb_build_object('date', to_char(b.bucket, v_format), 'revenue', coalesce(o.revenue, 0),
                'purchases', coalesce(o.orders, 0), 'visitors', coalesce(n.visits, 0) - coalesce(a.too_many, 0),
-               'carts', coalesce(c.carts, 0), 'searches', coalesce(n.searches, 0)) ORDER BY b.bucket)
+               'carts', coalesce((p_carts ->> b.bucket::text)::bigint, 0), 'searches', coalesce(n.searches, 0)) ORDER BY b.bucket)
       INTO v_chart
       FROM buckets b
       LEFT JOIN counted n USING (bucket)
       LEFT JOIN again a USING (bucket)
-      LEFT JOIN orders o USING (bucket)
-      LEFT JOIN carts c USING (bucket);
+      LEFT JOIN orders o USING (bucket);
     RETURN coalesce(v_chart, '[]');
 END
 $$;
 
-COMMENT ON FUNCTION garun.dashboard_chart(UUID, DATE, DATE, TEXT, TEXT) IS
-    'chartData of get_complete_dashboard_data, which describes it. A null date: no data, no bucket.';
+COMMENT ON FUNCTION garun.dashboard_chart(UUID, DATE, DATE, TEXT, TEXT, TEXT, JSONB) IS
+    'chartData of get_complete_dashboard_data, which describes it. p_carts: abandoned carts by bucket, from garun.dashboard_numbers. A null date: no data, no bucket.';

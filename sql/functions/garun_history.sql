@@ -3,6 +3,7 @@ CREATE OR REPLACE FUNCTION garun.history(p_tenant_id UUID, p_pseudos TEXT[], p_s
 LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY INVOKER
 SET search_path = public, pg_temp
 SET jit = off
+SET max_parallel_workers_per_gather = 0
 SET plan_cache_mode = force_custom_plan
 AS $$
 DECLARE

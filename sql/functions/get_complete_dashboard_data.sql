@@ -8,6 +8,7 @@ CREATE OR REPLACE FUNCTION get_complete_dashboard_data(
 LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY INVOKER
 SET search_path = public, pg_temp
 SET jit = off
+SET max_parallel_workers_per_gather = 0
 SET plan_cache_mode = force_custom_plan
 SET work_mem = '64MB'
 AS $$
@@ -16,7 +17,8 @@ DECLARE
     v_end       DATE := p_end_date;
     v_metrics   JSONB;
     v_locations JSONB;
-    v_chart     JSONB;
+    v_carts     JSONB;
+    v_zone      TEXT;
 BEGIN
     PERFORM garun.check_range(p_tenant_id, p_start_date, p_end_date);
     IF p_granularity IS NULL
@@ -29,13 +31,12 @@ BEGIN
           FROM garun.event_days WHERE tenant_id = p_tenant_id;
     END IF;
 
-    SELECT d.metrics, d.locations INTO v_metrics, v_locations
-      FROM garun.dashboard_numbers(p_tenant_id, v_start, v_end, p_location_id) d;
-    v_chart := garun.dashboard_chart(p_tenant_id, v_start, v_end, p_granularity, p_location_id);
-    RETURN jsonb_build_object(
-        'metrics', v_metrics || jsonb_build_object('abandonedCarts', (
-            SELECT coalesce(sum((b ->> 'carts')::bigint), 0) FROM jsonb_array_elements(v_chart) b)),
-        'chartData', v_chart, 'locationStats', v_locations);
+    SELECT coalesce((SELECT time_zone FROM tenant_config WHERE id = p_tenant_id), 'UTC') INTO v_zone;
+    SELECT d.metrics, d.locations, d.carts INTO v_metrics, v_locations, v_carts
+      FROM garun.dashboard_numbers(p_tenant_id, v_start, v_end, p_location_id, p_granularity, v_zone) d;
+    RETURN jsonb_build_object('metrics', v_metrics,
+        'chartData', garun.dashboard_chart(p_tenant_id, v_start, v_end, p_granularity, p_location_id, v_zone, v_carts),
+        'locationStats', v_locations);
 END
 $$;
 

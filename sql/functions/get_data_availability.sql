@@ -2,6 +2,7 @@ CREATE OR REPLACE FUNCTION get_data_availability(p_tenant_id UUID) RETURNS JSONB
 LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY INVOKER
 SET search_path = public, pg_temp
 SET jit = off
+SET max_parallel_workers_per_gather = 0
 AS $$
 BEGIN
     PERFORM garun.check_range(p_tenant_id, NULL, NULL);
