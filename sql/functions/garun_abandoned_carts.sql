@@ -26,22 +26,15 @@ AS $$
     )
     SELECT c.*
       FROM carts c
-      LEFT JOIN (
-           SELECT b.user_pseudo_id, max(b.at) AS at FROM garun.purchases b
-            WHERE b.tenant_id = p_tenant_id AND b.user_pseudo_id IS NOT NULL
+     WHERE NOT EXISTS (
+           SELECT FROM garun.purchases b
+            WHERE b.tenant_id = p_tenant_id AND b.user_pseudo_id = c.user_pseudo_id
+              AND (b.ga_session_id = c.ga_session_id OR b.at > coalesce(c.last_at, 0))
               AND (p_start_date IS NULL OR b.event_date >= p_start_date)
-              AND (p_end_date IS NULL OR b.event_date <= p_end_date)
-            GROUP BY 1) p ON p.user_pseudo_id = c.user_pseudo_id
-      LEFT JOIN (
-           SELECT b.webuserid, max(b.at) AS at FROM garun.purchases b
-            WHERE b.tenant_id = p_tenant_id AND b.webuserid IS NOT NULL
-              AND (p_start_date IS NULL OR b.event_date >= p_start_date)
-              AND (p_end_date IS NULL OR b.event_date <= p_end_date)
-            GROUP BY 1) w ON w.webuserid = c.webuserid
-     WHERE coalesce(p.at <= coalesce(c.last_at, 0), true) AND coalesce(w.at <= coalesce(c.last_at, 0), true)
+              AND (p_end_date IS NULL OR b.event_date <= p_end_date))
        AND NOT EXISTS (
            SELECT FROM garun.purchases b
-            WHERE b.tenant_id = p_tenant_id AND b.user_pseudo_id = c.user_pseudo_id AND b.ga_session_id = c.ga_session_id
+            WHERE b.tenant_id = p_tenant_id AND b.webuserid = c.webuserid AND b.at > coalesce(c.last_at, 0)
               AND (p_start_date IS NULL OR b.event_date >= p_start_date)
               AND (p_end_date IS NULL OR b.event_date <= p_end_date))
 $$;

@@ -23,7 +23,7 @@ BEGIN
     PERFORM garun.check_page(p_page, p_limit);
 
     WITH carts AS (
-        SELECT c.*, count(*) OVER () AS total
+        SELECT c.*
           FROM garun.abandoned_carts(p_tenant_id, p_location_id, p_start_date, p_end_date) c
          WHERE v_query IS NULL OR strpos(c.products, v_query) > 0
             OR c.webuserid IN (SELECT * FROM garun.users_like(p_tenant_id, v_query))
@@ -54,7 +54,7 @@ BEGIN
                item_category, 'price', price, 'quantity', quantity) ORDER BY first) AS list
           FROM merged GROUP BY place
     )
-    SELECT (SELECT total FROM carts LIMIT 1), (
+    SELECT (SELECT count(*) FROM carts), (
         SELECT jsonb_agg(jsonb_build_object(
                    'session_id', p.ga_session_id, 'event_date', p.event_date, 'last_activity', garun.iso(p.last_at),
                    'items_count', p.items, 'total_value', p.value, 'user_id', p.webuserid,

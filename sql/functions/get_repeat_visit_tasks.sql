@@ -60,7 +60,7 @@ BEGIN
            AND (p_start_date IS NULL OR s.event_date >= p_start_date)
            AND (p_end_date IS NULL OR s.event_date <= p_end_date)
     ), wanted AS (
-        SELECT v.*, count(*) OVER () AS total
+        SELECT v.*
           FROM visitors v
          WHERE NOT EXISTS (SELECT FROM buyers b WHERE b.visitor_a = v.visitor_a AND b.visitor_b = v.visitor_b)
            AND (v_query IS NULL OR (v.visitor_a, v.visitor_b) IN (
@@ -107,7 +107,7 @@ BEGIN
                'price', price) ORDER BY nth) AS list
           FROM ranked WHERE nth <= 20 GROUP BY place
     )
-    SELECT (SELECT total FROM wanted LIMIT 1), (
+    SELECT (SELECT count(*) FROM wanted), (
         SELECT jsonb_agg(jsonb_build_object(
                    'visitor_id', d.visitor, 'visits', p.visits, 'page_views_count', p.page_views,
                    'products_viewed', coalesce(l.n, 0), 'products_details', coalesce(l.list, '[]'),

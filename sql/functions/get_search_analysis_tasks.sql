@@ -55,7 +55,7 @@ BEGIN
                w.user_pseudo_id, w.ga_session_id, w.webuserid, w.term
           FROM whole w WHERE found > 0 AND term <> '' AND session_found >= 3 AND (NOT bought OR p_include_converted)
     ), wanted AS (
-        SELECT t.*, count(*) OVER () AS total FROM tasks t
+        SELECT t.* FROM tasks t
          WHERE v_query IS NULL OR strpos(t.term, v_query) > 0
             OR t.webuserid IN (SELECT * FROM garun.users_like(p_tenant_id, v_query))
     ), page AS (
@@ -65,7 +65,7 @@ BEGIN
                       user_pseudo_id COLLATE "C" NULLS LAST, ga_session_id COLLATE "C" NULLS LAST
              LIMIT p_limit OFFSET (p_page - 1)::bigint * p_limit) w
     )
-    SELECT (SELECT total FROM wanted LIMIT 1), (
+    SELECT (SELECT count(*) FROM wanted), (
         SELECT jsonb_agg(jsonb_build_object(
                    'search_term', p.term, 'search_type', p.search_type, 'search_count', p.search_count,
                    'session_id', p.ga_session_id, 'event_date', p.event_date, 'user_id', p.webuserid,

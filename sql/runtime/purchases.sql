@@ -23,6 +23,10 @@ CREATE INDEX IF NOT EXISTS idx_purchases_date ON garun.purchases(tenant_id, even
 -- An order's other events, on whatever day.
 CREATE INDEX IF NOT EXISTS idx_purchases_transaction ON garun.purchases(tenant_id, transaction_id)
     WHERE transaction_id NOT IN ('', '(not set)');
+-- Did this visitor buy? For the carts of one branch and day; a month is joined by hash.
+CREATE INDEX IF NOT EXISTS idx_purchases_pseudo ON garun.purchases(tenant_id, user_pseudo_id)
+    WHERE user_pseudo_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS idx_purchases_user ON garun.purchases(tenant_id, webuserid) WHERE webuserid IS NOT NULL;
 
 COMMENT ON TABLE garun.purchases IS 'Purchase events, narrow, derived from purchase: kept by loads and triggers.';
 COMMENT ON COLUMN garun.purchases.purchase_id IS 'purchase.id';
