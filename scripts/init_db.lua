@@ -9,7 +9,9 @@
 
 local config <const> = require "garun.config"
 local errors <const> = require "garun.error"
+local ledger <const> = require "garun.ledger"
 local pg <const> = require "garun.pg"
+local printable <const> = require "garun.printable"
 local schema <const> = require "garun.schema"
 
 local TABLE_CREATION_ORDER <const> = {
@@ -85,11 +87,26 @@ local function check(db)
   return 1
 end
 
+-- A database that was set up before there were derived rows has events without them; a run that was stopped half-way too.
+local function derive_missing(db)
+  for _, tenant in ipairs(db:query "select id::text, name from tenant_config order by name") do
+    local days <const> = db:query([[
+      select d::text as day from garun.days_with_events($1, null, null) d
+       where not exists (select from garun.event_days e where e.tenant_id = $1 and e.event_date = d) order by d]], tenant.id)
+    for _, row in ipairs(days) do
+      db:transaction(function(tx) ledger.derive(tx, tenant.id, { [row.day] = true }) end, { isolation = "read committed" })
+    end
+    if #days > 0 then print(string.format("tenant %s: %d days derived for the analytics functions",
+      printable(tenant.name), #days)) end
+  end
+end
+
 local function apply(db)
   local done <const> = schema.apply(db, { tables = TABLE_CREATION_ORDER, log = print })
   print(string.format("%d created, %d brought up to date, %d unchanged, %d functions, %d migrations, %.2f s",
     #done.created, #done.mended, done.unchanged, done.functions, #done.migrations, done.seconds))
   for _, d in ipairs(done.differences) do print("differs: " .. d.text) end
+  derive_missing(db)
   return 0
 end
 

@@ -39,31 +39,55 @@ BEGIN
          WHERE s.tenant_id = p_tenant_id AND NOT s.alone AND s.page_views > 0
            AND s.event_date BETWEEN p_start_date AND p_end_date
            AND (p_location_id IS NULL OR s.branch_id = p_location_id)
-    ), people AS (
-        SELECT coalesce(sum(visits), 0) AS visits, count(*) AS users, count(*) FILTER (WHERE visits >= 2) AS repeats FROM (
-            SELECT count(*)::int AS visits FROM (
-                SELECT s.visitor_a, s.visitor_b
-                  FROM garun.session_days s
-                 WHERE s.tenant_id = p_tenant_id AND s.alone AND s.page_views > 0
-                   AND s.event_date BETWEEN p_start_date AND p_end_date
-                   AND (p_location_id IS NULL OR s.branch_id = p_location_id)
-                UNION ALL
-                SELECT visitor_a, visitor_b
-                  FROM (SELECT DISTINCT user_pseudo_id, ga_session_id, visitor_a, visitor_b FROM shared) once) v
-             GROUP BY visitor_a, visitor_b) p
+    ), visitors AS MATERIALIZED (
+        SELECT s.visitor_a, s.visitor_b, count(*)::int AS visits, min(coalesce(k.place, 0)) AS low,
+               max(coalesce(k.place, 0)) AS high
+          FROM garun.session_days s
+          LEFT JOIN known k ON k.location_id = s.branch_id
+         WHERE s.tenant_id = p_tenant_id AND s.alone AND s.page_views > 0
+           AND s.event_date BETWEEN p_start_date AND p_end_date
+           AND (p_location_id IS NULL OR s.branch_id = p_location_id)
+         GROUP BY s.visitor_a, s.visitor_b
+    ), odd AS MATERIALIZED (
+        -- Visitors who were at several places, or have a session of several rows: few, and looked at once more.
+        SELECT visitor_a, visitor_b FROM visitors WHERE low <> high
+        UNION SELECT visitor_a, visitor_b FROM shared
+    ), odd_visits AS MATERIALIZED (
+        SELECT coalesce(k.place, 0) AS place, s.visitor_a, s.visitor_b, NULL AS session, NULL AS pseudo
+          FROM garun.session_days s
+          JOIN odd o ON o.visitor_a = s.visitor_a AND o.visitor_b = s.visitor_b
+          LEFT JOIN known k ON k.location_id = s.branch_id
+         WHERE s.tenant_id = p_tenant_id AND s.alone AND s.page_views > 0
+           AND s.event_date BETWEEN p_start_date AND p_end_date
+           AND (p_location_id IS NULL OR s.branch_id = p_location_id)
+        UNION ALL
+        SELECT place, visitor_a, visitor_b, ga_session_id, user_pseudo_id FROM shared
     ), visited AS (
-        SELECT place, sum(visits) AS visits, count(*) FILTER (WHERE visits >= 2) AS repeats FROM (
-            SELECT place, count(*)::int AS visits FROM (
-                SELECT coalesce(k.place, 0) AS place, s.visitor_a, s.visitor_b
-                  FROM garun.session_days s
-                  LEFT JOIN known k ON k.location_id = s.branch_id
-                 WHERE s.tenant_id = p_tenant_id AND s.alone AND s.page_views > 0
-                   AND s.event_date BETWEEN p_start_date AND p_end_date
-                   AND (p_location_id IS NULL OR s.branch_id = p_location_id)
-                UNION ALL
-                SELECT place, visitor_a, visitor_b FROM shared) v
-             GROUP BY place, visitor_a, visitor_b) p
+        SELECT place, sum(visits) AS visits, sum(users) AS users, sum(repeats) AS repeats FROM (
+            SELECT low AS place, sum(visits) AS visits, count(*) AS users, count(*) FILTER (WHERE visits >= 2) AS repeats
+              FROM visitors v
+             WHERE low = high
+               AND NOT EXISTS (SELECT FROM odd o WHERE o.visitor_a = v.visitor_a AND o.visitor_b = v.visitor_b)
+             GROUP BY low
+            UNION ALL
+            SELECT place, sum(visits), NULL, count(*) FILTER (WHERE visits >= 2)
+              FROM (SELECT place, count(*)::int AS visits FROM odd_visits GROUP BY place, visitor_a, visitor_b) o
+             GROUP BY place
+            UNION ALL
+            SELECT NULL, sum(visits), count(*), count(*) FILTER (WHERE visits >= 2)
+              FROM (SELECT (count(*) FILTER (WHERE session IS NULL) + count(DISTINCT (pseudo, session))
+                            FILTER (WHERE session IS NOT NULL))::int AS visits
+                      FROM odd_visits GROUP BY visitor_a, visitor_b) o) p
          GROUP BY place
+    ), people AS (
+        -- The row without a place has the odd ones once, the others have theirs and, without users, the odd ones again.
+        SELECT coalesce(sum(visits), 0) AS visits, coalesce(sum(users), 0) AS users, coalesce(sum(repeats), 0) AS repeats FROM (
+            SELECT sum(visits) AS visits, count(*) AS users, count(*) FILTER (WHERE visits >= 2) AS repeats
+              FROM visitors v
+             WHERE low = high
+               AND NOT EXISTS (SELECT FROM odd o WHERE o.visitor_a = v.visitor_a AND o.visitor_b = v.visitor_b)
+            UNION ALL
+            SELECT visits, users, repeats FROM visited WHERE place IS NULL) p
     ), single AS MATERIALIZED (
         -- Carts of sessions that are one row are the same for their place and for all.
         SELECT event_date, last_at, branch_id FROM garun.abandoned_carts(p_tenant_id, p_location_id, p_start_date, p_end_date,
@@ -95,7 +119,7 @@ BEGIN
                 UNION ALL
                 SELECT coalesce(k.place, 0), 0, 0, 0, 0, 0, s.searches, s.failed
                   FROM searches s LEFT JOIN known k ON k.location_id = s.branch_id
-                UNION ALL SELECT place, 0, 0, visits, repeats, 0, 0, 0 FROM visited
+                UNION ALL SELECT place, 0, 0, visits, repeats, 0, 0, 0 FROM visited WHERE place IS NOT NULL
                 UNION ALL SELECT place, 0, 0, 0, 0, carts, 0, 0 FROM carted) parts
          GROUP BY place
     ), places AS (

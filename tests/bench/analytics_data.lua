@@ -16,16 +16,20 @@ select (10000 + i)::text, '{tenant}', 'Company ' || i, 'buyer' || i || '@custome
   from generate_series(1, $1::int) i;
 ]]
 
--- A session: who, where, when, and how much of everything. One in 50 is seen at two branches, some cross midnight.
+-- A session: who, where, when, and how much of everything. A visitor has one branch (it is a user property, the default
+-- branch), but one session in 50 is seen at two; some cross midnight.
 local SESSIONS <const> = [[
 create unlogged table bench_sessions as
+select s.*, 'D' || lpad((1 + (power((hashtext(coalesce(web, pseudo)) & 65535) / 65536.0, 1.4) * 149)::int)::text, 3, '0')
+         as branch
+  from (
 select i, 'p' || (power(random(), 1.3) * $1 * 0.6)::int || '.1690000000' as pseudo,
        extract(epoch from date '2024-01-01' + d)::bigint + sec as sid, sec,
        case when random() < 0.45 then (10000 + (power(random(), 1.5) * $2)::int + 1)::text end as web,
-       'D' || lpad((1 + (power(random(), 1.4) * 149)::int)::text, 3, '0') as branch, random() < 0.02 as two,
+       random() < 0.02 as two,
        case when random() < 0.3 then 1 else 2 + (random() * 9.42)::int end as views,
        random() as r, d
-  from (select i, (random() * 30)::int as d, (random() * 86340)::int as sec from generate_series(1, $1::int) i) s
+  from (select i, (random() * 30)::int as d, (random() * 86340)::int as sec from generate_series(1, $1::int) i) s) s
  order by d
 ]]
 

@@ -431,3 +431,21 @@ t.test("etc/postgresql.conf.example is what the private server of such a machine
   t.match(large, "effective_cache_size = 384GB")
   t.match(large, "max_parallel_workers_per_gather = 4")
 end)
+
+t.test("init_db derives the days of a database that was filled before there were derived rows", function()
+  local support <const> = require "support"
+  local db <const> = support.tenant()
+  local dir <const> = support.events { days = 2, events = 200 }
+  db.ingest { "--source", dir .. "/*.ndjson" }
+  local conn <close> = db.connect()
+  local tenant <const> = conn:value "select id::text from tenant_config"
+  local want <const> = conn:value("select get_complete_dashboard_data($1, null, null)", tenant)
+  for _, name in ipairs { "session_days", "cart_days", "purchases", "search_days", "hour_stats", "event_days" } do
+    conn:exec("truncate garun." .. name)
+  end
+  local r <const> = db.garun { "init_db.lua" }
+  t.equal(r.status, 0, r.stderr)
+  t.match(r.stdout, "tenant acme: 2 days derived")
+  t.equal(conn:value("select get_complete_dashboard_data($1, null, null)", tenant), want)
+  t.equal(db.garun({ "init_db.lua" }).stdout:find("derived", 1, true), nil, "and once is enough")
+end)
