@@ -10,6 +10,7 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY INVOKER
 SET search_path = public, pg_temp
 SET jit = off
 SET max_parallel_workers_per_gather = 0
+SET enable_mergejoin = off      -- nobody knows beforehand how few the odd ones are: never by way of sorting everything
 SET plan_cache_mode = force_custom_plan
 SET work_mem = '64MB'
 SET hash_mem_multiplier = 4
