@@ -10,7 +10,8 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY INVOKER
 SET search_path = public, pg_temp
 SET jit = off
 SET max_parallel_workers_per_gather = 0
-SET enable_mergejoin = off      -- nobody knows beforehand how few the odd ones are: never by way of sorting everything
+-- Nobody knows beforehand how few the shared ones are: never by way of sorting everything.
+SET enable_mergejoin = off
 SET plan_cache_mode = force_custom_plan
 SET work_mem = '64MB'
 SET hash_mem_multiplier = 4
@@ -20,6 +21,8 @@ BEGIN
     WITH known AS MATERIALIZED (
         SELECT location_id, location_name, city, state, row_number() OVER (ORDER BY location_id)::int AS place
           FROM locations WHERE tenant_id = p_tenant_id
+    ), numbered AS MATERIALIZED (
+        SELECT jsonb_object_agg(location_id, place) AS places FROM known
     ), orders AS (
         SELECT branch_id, sum(revenue) AS revenue, count(*) AS orders
           FROM garun.purchases
@@ -40,55 +43,55 @@ BEGIN
          WHERE s.tenant_id = p_tenant_id AND NOT s.alone AND s.page_views > 0
            AND s.event_date BETWEEN p_start_date AND p_end_date
            AND (p_location_id IS NULL OR s.branch_id = p_location_id)
-    ), visitors AS MATERIALIZED (
-        SELECT s.visitor_a, s.visitor_b, count(*)::int AS visits, min(coalesce(k.place, 0)) AS low,
-               max(coalesce(k.place, 0)) AS high
-          FROM garun.session_days s
-          LEFT JOIN known k ON k.location_id = s.branch_id
+    ), shared_visitors AS MATERIALIZED (
+        SELECT DISTINCT visitor_a, visitor_b FROM shared
+    ), beside AS MATERIALIZED (
+        -- The other sessions of those visitors, by index. The place is looked up in an object: as a join it would be done
+        -- row by row, because the planner takes these for one or two.
+        SELECT coalesce((m.places ->> s.branch_id)::int, 0) AS place, s.visitor_a, s.visitor_b
+          FROM shared_visitors v
+          JOIN garun.session_days s ON s.visitor_a = v.visitor_a AND s.visitor_b = v.visitor_b
+         CROSS JOIN numbered m
          WHERE s.tenant_id = p_tenant_id AND s.alone AND s.page_views > 0
            AND s.event_date BETWEEN p_start_date AND p_end_date
            AND (p_location_id IS NULL OR s.branch_id = p_location_id)
-         GROUP BY s.visitor_a, s.visitor_b
-    ), odd AS MATERIALIZED (
-        -- Visitors who were at several places, or have a session of several rows: few, and looked at once more.
-        SELECT visitor_a, visitor_b FROM visitors WHERE low <> high
-        UNION SELECT visitor_a, visitor_b FROM shared
-    ), odd_visits AS MATERIALIZED (
-        SELECT coalesce(k.place, 0) AS place, s.visitor_a, s.visitor_b, NULL AS session, NULL AS pseudo
-          FROM garun.session_days s
-          JOIN odd o ON o.visitor_a = s.visitor_a AND o.visitor_b = s.visitor_b
-          LEFT JOIN known k ON k.location_id = s.branch_id
-         WHERE s.tenant_id = p_tenant_id AND s.alone AND s.page_views > 0
-           AND s.event_date BETWEEN p_start_date AND p_end_date
-           AND (p_location_id IS NULL OR s.branch_id = p_location_id)
-        UNION ALL
-        SELECT place, visitor_a, visitor_b, ga_session_id, user_pseudo_id FROM shared
-    ), visited AS (
-        SELECT place, sum(visits) AS visits, sum(users) AS users, sum(repeats) AS repeats FROM (
-            SELECT low AS place, sum(visits) AS visits, count(*) AS users, count(*) FILTER (WHERE visits >= 2) AS repeats
-              FROM visitors v
-             WHERE low = high
-               AND NOT EXISTS (SELECT FROM odd o WHERE o.visitor_a = v.visitor_a AND o.visitor_b = v.visitor_b)
-             GROUP BY low
+    ), people AS (
+        -- Visitors by their single sessions; then what shared sessions add: visits, visitors who had none, and those who
+        -- reach two by them.
+        SELECT coalesce(sum(visits), 0) AS visits, coalesce(sum(users), 0) AS users, coalesce(sum(repeats), 0) AS repeats FROM (
+            SELECT sum(n) AS visits, count(*) AS users, count(*) FILTER (WHERE n >= 2) AS repeats FROM (
+                SELECT count(*)::int AS n
+                  FROM garun.session_days s
+                 WHERE s.tenant_id = p_tenant_id AND s.alone AND s.page_views > 0
+                   AND s.event_date BETWEEN p_start_date AND p_end_date
+                   AND (p_location_id IS NULL OR s.branch_id = p_location_id)
+                 GROUP BY s.visitor_a, s.visitor_b) v
             UNION ALL
-            SELECT place, sum(visits), NULL, count(*) FILTER (WHERE visits >= 2)
-              FROM (SELECT place, count(*)::int AS visits FROM odd_visits GROUP BY place, visitor_a, visitor_b) o
+            SELECT sum(m.n), count(*) FILTER (WHERE b.n IS NULL),
+                   count(*) FILTER (WHERE coalesce(b.n, 0) < 2 AND coalesce(b.n, 0) + m.n >= 2)
+              FROM (SELECT visitor_a, visitor_b, count(*)::int AS n
+                      FROM (SELECT DISTINCT user_pseudo_id, ga_session_id, visitor_a, visitor_b FROM shared) once
+                     GROUP BY 1, 2) m
+              LEFT JOIN (SELECT visitor_a, visitor_b, count(*)::int AS n FROM beside GROUP BY 1, 2) b
+                     ON b.visitor_a = m.visitor_a AND b.visitor_b = m.visitor_b) p
+    ), visited AS (
+        SELECT place, sum(visits) AS visits, sum(repeats) AS repeats FROM (
+            SELECT place, sum(n) AS visits, count(*) FILTER (WHERE n >= 2) AS repeats FROM (
+                SELECT coalesce(k.place, 0) AS place, count(*)::int AS n
+                  FROM garun.session_days s
+                  LEFT JOIN known k ON k.location_id = s.branch_id
+                 WHERE s.tenant_id = p_tenant_id AND s.alone AND s.page_views > 0
+                   AND s.event_date BETWEEN p_start_date AND p_end_date
+                   AND (p_location_id IS NULL OR s.branch_id = p_location_id)
+                 GROUP BY s.visitor_a, s.visitor_b, 1) v
              GROUP BY place
             UNION ALL
-            SELECT NULL, sum(visits), count(*), count(*) FILTER (WHERE visits >= 2)
-              FROM (SELECT (count(*) FILTER (WHERE session IS NULL) + count(DISTINCT (pseudo, session))
-                            FILTER (WHERE session IS NOT NULL))::int AS visits
-                      FROM odd_visits GROUP BY visitor_a, visitor_b) o) p
+            SELECT m.place, sum(m.n), count(*) FILTER (WHERE coalesce(b.n, 0) < 2 AND coalesce(b.n, 0) + m.n >= 2)
+              FROM (SELECT place, visitor_a, visitor_b, count(*)::int AS n FROM shared GROUP BY 1, 2, 3) m
+              LEFT JOIN (SELECT place, visitor_a, visitor_b, count(*)::int AS n FROM beside GROUP BY 1, 2, 3) b
+                     ON b.visitor_a = m.visitor_a AND b.visitor_b = m.visitor_b AND b.place = m.place
+             GROUP BY m.place) p
          GROUP BY place
-    ), people AS (
-        -- The row without a place has the odd ones once, the others have theirs and, without users, the odd ones again.
-        SELECT coalesce(sum(visits), 0) AS visits, coalesce(sum(users), 0) AS users, coalesce(sum(repeats), 0) AS repeats FROM (
-            SELECT sum(visits) AS visits, count(*) AS users, count(*) FILTER (WHERE visits >= 2) AS repeats
-              FROM visitors v
-             WHERE low = high
-               AND NOT EXISTS (SELECT FROM odd o WHERE o.visitor_a = v.visitor_a AND o.visitor_b = v.visitor_b)
-            UNION ALL
-            SELECT visits, users, repeats FROM visited WHERE place IS NULL) p
     ), single AS MATERIALIZED (
         -- Carts of sessions that are one row are the same for their place and for all.
         SELECT event_date, last_at, branch_id FROM garun.abandoned_carts(p_tenant_id, p_location_id, p_start_date, p_end_date,
@@ -120,7 +123,7 @@ BEGIN
                 UNION ALL
                 SELECT coalesce(k.place, 0), 0, 0, 0, 0, 0, s.searches, s.failed
                   FROM searches s LEFT JOIN known k ON k.location_id = s.branch_id
-                UNION ALL SELECT place, 0, 0, visits, repeats, 0, 0, 0 FROM visited WHERE place IS NOT NULL
+                UNION ALL SELECT place, 0, 0, visits, repeats, 0, 0, 0 FROM visited
                 UNION ALL SELECT place, 0, 0, 0, 0, carts, 0, 0 FROM carted) parts
          GROUP BY place
     ), places AS (
