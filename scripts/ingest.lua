@@ -7,6 +7,7 @@ local ingest <const> = require "garun.ingest"
 local json <const> = require "garun.json"
 local log <const> = require "garun.log"
 local options <const> = require "garun.options"
+local terminal <const> = require "garun.terminal"
 
 local help <const> = [[
 usage: garun ingest.lua --source URI [--source URI ...] [options]
@@ -45,15 +46,6 @@ for kind in (opts.types or "events"):gmatch("[^,]+") do
   if kind ~= "events" then options.fail("ingest.lua", "--types: there is no '" .. kind .. "'; these are: events") end
 end
 
-local function group(n)
-  local digits = tostring(n)
-  local more
-  repeat
-    digits, more = digits:gsub("^(-?%d+)(%d%d%d)", "%1,%2")
-  until more == 0
-  return digits
-end
-
 -- The line on the terminal while it runs: rows, MB/s of the sources as text, time left.
 local function progress_line()
   if opts.json or not host.isatty(2) or log.level() == "error" then return nil end
@@ -63,7 +55,7 @@ local function progress_line()
     if p.percent and p.percent > 0 and p.percent < 100 then
       left = string.format(", %d %%, %d s left", p.percent, math.ceil(p.seconds * (100 - p.percent) / p.percent))
     end
-    io.stderr:write(string.format("\r\27[K%s rows, %.1f MB/s, %d days done%s", group(p.rows),
+    io.stderr:write(string.format("\r\27[K%s rows, %.1f MB/s, %d days done%s", terminal.count(p.rows),
       p.bytes / 1e6 / math.max(p.seconds, 0.001), p.days_done, left))
   end
 end
@@ -74,14 +66,14 @@ end
 
 local function summary(r)
   local function line(name, n, note)
-    if n > 0 then print(string.format("  %-26s %12s%s", name, group(n), note and "  " .. note or "")) end
+    if n > 0 then print(string.format("  %-26s %12s%s", name, terminal.count(n), note and "  " .. note or "")) end
   end
   if r.unchanged == r.loads then
     print("nothing to do: these sources are loaded already (--force loads them again). They brought:")
   else
     print(string.format("%s%s%s in %.1f s (%s lines/s)", opts.dry_run and "dry run, nothing changed: " or "",
       r.first_day or "no days", r.last_day ~= r.first_day and " to " .. r.last_day or "", r.seconds,
-      group(math.floor(r.lines / math.max(r.seconds, 0.001)))))
+      terminal.count(math.floor(r.lines / math.max(r.seconds, 0.001)))))
     if r.unchanged > 0 then print(string.format("  %d of %d loads were unchanged and not repeated", r.unchanged, r.loads)) end
   end
   line("lines", r.lines)

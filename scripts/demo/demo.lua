@@ -6,6 +6,7 @@ local config <const> = require "garun.config"
 local fs <const> = require "garun.fs"
 local host <const> = require "garun.core.host"
 local pg <const> = require "garun.pg"
+local pipeline <const> = require "garun.pipeline"
 local proc <const> = require "garun.proc"
 local time <const> = require "garun.time"
 
@@ -48,6 +49,25 @@ local function add_tenant(at)
     .. "(select 1 from tenant_config)", pg.json { host = at.host, database = at.database, user = at.user })
 end
 
+-- The branches, from the file that an ERP sends; events name them by their ids.
+local function add_locations(at)
+  local db <close> = pg.connect(at)
+  local mapping <const> = pipeline.mapping {
+    format = "csv",
+    table = "locations",
+    columns = {
+      tenant_id = pipeline.const(db:value "select id from tenant_config"),
+      location_id = { "Warehouse Code", id = true, empty = "null" },
+      location_name = "Warehouse Name",
+      city = "City",
+      state = "State",
+    },
+  }
+  local r <const> = pipeline.load { db = db, from = events .. "/locations.csv", mapping = mapping, mode = "merge",
+    key = { "tenant_id", "location_id" } }
+  print(string.format("%d branches of locations.csv, %d rejected", r.loaded, r.rejected))
+end
+
 local started <const> = time.monotonic()
 say "1. A private PostgreSQL: on a Unix socket under var/, started when something needs it"
 garun("db", "start")
@@ -60,11 +80,12 @@ fs.mkdir(events, { parents = true })
 garun("demo/generate.lua", "--out", events, "--from", first_day, "--days", tostring(days), "--events-per-day",
   tostring(events_per_day), "--gzip")
 say "4. The load: each day in one transaction"
+add_locations(at)
 garun("ingest.lua", "--source", events .. "/events_*.ndjson.gz", "--force")
 say "5. The same again: the ledger knows these files"
 garun("ingest.lua", "--source", events .. "/events_*.ndjson.gz")
 say "6. What is in it"
-garun("demo/dashboard.lua")
+garun("dashboard.lua", "--from", first_day)
 say(string.format("Done in %.0f s. What to try next:", time.monotonic() - started))
 print(([[
   export POSTGRES_DATABASE=%s          # the demo's database on the private server

@@ -58,6 +58,23 @@ t.test("the script example counts two tables at once", function()
   t.equal(db.garun({ path }).stdout, "purchase\t0\npage_view\t0\n")
 end)
 
+t.test("the numbers example prints every abandoned cart", function()
+  local db <const> = s.tenant()
+  local conn <close> = db.connect()
+  for i, items in ipairs { { { item_id = "A", price = 2.5, quantity = 3 } }, { { item_id = "B", price = 100 } } } do
+    conn:exec([[insert into add_to_cart (tenant_id, event_date, event_timestamp, user_pseudo_id, param_ga_session_id,
+        user_prop_webuserid, first_item_price, items_json)
+      select id, '2024-01-05', '1704412800000000', $1, '1', $2, 1, $3 from tenant_config]], "u" .. i, i == 2 and "77" or nil,
+      require("garun.pg").json(items))
+  end
+  conn:exec("insert into users (tenant_id, user_id, buying_company_name) select id, '77', 'Smith' from tenant_config")
+  local path <const> = t.tmpdir() .. "/n.lua"
+  fs.write(path, block "numbers")
+  local r <const> = db.garun { path }
+  t.equal(r.stderr, "")
+  t.equal(r.stdout, "2024-01-05\tSmith\t100.00\n2024-01-05\tanonymous\t7.50\n")
+end)
+
 t.test("the first load's commands work in the order given", function()
   local commands <const> = t.ok(readme:match("## A first load\n\n```\n(.-)```"))
   local dir <const> = t.tmpdir()
@@ -78,6 +95,7 @@ t.test("the first load's commands work in the order given", function()
   t.match(out, "2024%-01%-01 to 2024%-01%-02 in .*page_view")
   t.match(out, "nothing to do: these sources are loaded already")
   t.match(out, "events_20240101.ndjson.gz:%d+")
+  t.match(out, "acme  2024%-01%-01 to 2024%-01%-31\n.*\nRevenue +[%d,.]+  new")
 end)
 
 t.test("every file and directory that the README names exists", function()

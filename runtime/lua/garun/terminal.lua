@@ -1,36 +1,11 @@
--- terminal: text that strangers wrote, on a terminal: made harmless, measured in columns, cut and padded; and bars.
+-- garun.terminal: what scripts need to write tables to a terminal: text measured in columns, cut and padded, numbers, bars,
+-- whether there are colours and how wide it is. Strangers' text goes through garun.printable first.
 
 local host <const> = require "garun.core.host"
+local printable <const> = require "garun.printable"
 local proc <const> = require "garun.proc"
 
 local terminal <const> = {}
-
--- Code points that would change how the rest of the line looks: controls, bidirectional marks, invisible ones.
-local function is_unsafe(c)
-  return c < 0x20 or c >= 0x7f and c <= 0x9f or c == 0xad or c == 0x61c or c >= 0x200b and c <= 0x200f
-    or c >= 0x2028 and c <= 0x202e or c >= 0x2060 and c <= 0x206f or c == 0xfeff or c >= 0xfff0 and c <= 0xfffb
-    or c >= 0xe0000 and c <= 0xe007f
-end
-
---- The text with everything that could act on a terminal shown as \u{1b} instead. Broken UTF-8 becomes U+FFFD.
----@param text string
----@return string
-function terminal.safe(text)
-  local out <const>, at = {}, 1
-  while at <= #text do
-    local stop = select(2, utf8.len(text, at))
-    local piece <const> = text:sub(at, (stop or #text + 1) - 1)
-    for _, c in utf8.codes(piece) do
-      out[#out + 1] = is_unsafe(c) and ("\\u{%x}"):format(c) or utf8.char(c)
-    end
-    if not stop then
-      break
-    end
-    out[#out + 1] = "\u{FFFD}"
-    at = stop + 1
-  end
-  return table.concat(out)
-end
 
 -- Ranges that take two columns: East Asian wide and full-width characters, emoji (Unicode, UAX #11). Bounds in pairs.
 local WIDE <const> = { 0x1100, 0x115f, 0x2e80, 0x303e, 0x3041, 0x33ff, 0x3400, 0x4dbf, 0x4e00, 0x9fff, 0xa000, 0xa4cf,
@@ -56,7 +31,7 @@ local function columns_of(c)
   return within(ZERO, c) and 0 or within(WIDE, c) and 2 or 1
 end
 
---- Columns that a safe text takes.
+--- Columns that a printable text takes.
 function terminal.width(text)
   local n = 0
   for _, c in utf8.codes(text) do
@@ -67,7 +42,7 @@ end
 
 --- The text in exactly that many columns: cut with an ellipsis or filled up on the right, on the left with right =
 --- true.
----@param text string    safe text
+---@param text string    printable text
 ---@param columns integer
 ---@param right? boolean
 function terminal.fit(text, columns, right)
@@ -98,22 +73,24 @@ function terminal.bar(value, largest, columns)
   return ("█"):rep(eighths // 8) .. (EIGHTHS[eighths % 8] or "")
 end
 
---- Whole numbers with separators.
+--- A number with separators: 1234567 -> "1,234,567"; also the text of one ("12345.5"), whose digits all stay.
 function terminal.count(n)
-  local text, more = ("%d"):format(n), 1
-  while more > 0 do
-    text, more = text:gsub("^(%-?%d+)(%d%d%d)", "%1,%2")
+  local text <const> = math.type(n) == "float" and ("%.0f"):format(n) or tostring(n)
+  local sign <const>, whole <const>, rest <const> = text:match "^(%-?)(%d+)(%.?%d*)$"
+  if not whole then
+    return printable(text)
   end
-  return text
+  return sign .. whole:reverse():gsub("(%d%d%d)", "%1,"):reverse():gsub("^,", "") .. rest
 end
 
---- Money from the database's exact text: "52120.5" -> "$52,120.50".
-function terminal.money(text)
-  local sign <const>, whole <const>, cents <const> = tostring(text):match("^(%-?)(%d+)%.?(%d*)$")
+--- Money with two decimals: 52120.5 or the database's exact "52120.5" -> "52,120.50". No currency: the events have none.
+function terminal.money(value)
+  local text <const> = math.type(value) == "float" and ("%.2f"):format(value) or tostring(value)
+  local whole <const>, cents <const> = text:match "^(%-?%d+)%.?(%d*)$"
   if not whole then
-    return terminal.safe(tostring(text))
+    return printable(text)
   end
-  return sign .. "$" .. terminal.count(math.tointeger(tonumber(whole)) or 0) .. "." .. (cents .. "00"):sub(1, 2)
+  return terminal.count(whole) .. "." .. (cents .. "00"):sub(1, 2)
 end
 
 --- Whether colours are wanted: a terminal, and nobody said no (https://no-color.org).
