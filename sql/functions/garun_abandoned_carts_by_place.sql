@@ -28,4 +28,5 @@ AS $$
 $$;
 
 COMMENT ON FUNCTION garun.abandoned_carts_by_place(UUID, TEXT, DATE, DATE) IS
-    'The abandoned carts of every location (place: its location_id, null for the events of no known branch) that belong to sessions of several rows; for the others a place is as good as all: garun.abandoned_carts.';
+    'The abandoned carts of every location (place: its location_id, null for the events of no known branch) that belong
+to sessions of several rows; for the others a place is as good as all: garun.abandoned_carts.';

@@ -12,10 +12,11 @@ AS $$
 $$;
 
 COMMENT ON FUNCTION garun.bucket(DATE, INTEGER, TEXT) IS
-    'The start of the chart''s bucket that hour 0-23 of the day lies in; granularity as in get_complete_dashboard_data.';
+    'The start of the chart''s bucket that hour 0-23 of the day lies in; granularity as in
+get_complete_dashboard_data.';
 
 CREATE OR REPLACE FUNCTION garun.dashboard_chart(p_tenant_id UUID, p_start_date DATE, p_end_date DATE, p_granularity TEXT,
-    p_location_id TEXT, p_time_zone TEXT, p_carts JSONB) RETURNS JSONB
+    p_location_id TEXT, p_time_zone TEXT, p_offset INTEGER, p_carts JSONB) RETURNS JSONB
 LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY INVOKER
 SET search_path = public, pg_temp
 SET jit = off
@@ -66,7 +67,7 @@ BEGIN
              GROUP BY 1, 2, 3 HAVING count(*) > 1) d
          GROUP BY bucket
     ), orders AS (
-        SELECT garun.bucket(o.event_date, CASE WHEN v_hours < 24 THEN garun.hour_of(o.at, o.event_date, p_time_zone, NULL)
+        SELECT garun.bucket(o.event_date, CASE WHEN v_hours < 24 THEN garun.hour_of(o.at, o.event_date, p_time_zone, p_offset)
                                           ELSE 0 END, p_granularity) AS bucket,
                coalesce(sum(o.revenue), 0) AS revenue, count(*) AS orders
           FROM garun.purchases o
@@ -76,7 +77,8 @@ BEGIN
     )
     SELECT jsonb_agg(jsonb_build_object('date', to_char(b.bucket, v_format), 'revenue', coalesce(o.revenue, 0),
                'purchases', coalesce(o.orders, 0), 'visitors', coalesce(n.visits, 0) - coalesce(a.too_many, 0),
-               'carts', coalesce((p_carts ->> b.bucket::text)::bigint, 0), 'searches', coalesce(n.searches, 0)) ORDER BY b.bucket)
+               'carts', coalesce((p_carts ->> b.bucket::text)::bigint, 0),
+               'searches', coalesce(n.searches, 0)) ORDER BY b.bucket)
       INTO v_chart
       FROM buckets b
       LEFT JOIN counted n USING (bucket)
@@ -86,5 +88,6 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION garun.dashboard_chart(UUID, DATE, DATE, TEXT, TEXT, TEXT, JSONB) IS
-    'chartData of get_complete_dashboard_data, which describes it. p_carts: abandoned carts by bucket, from garun.dashboard_numbers. A null date: no data, no bucket.';
+COMMENT ON FUNCTION garun.dashboard_chart(UUID, DATE, DATE, TEXT, TEXT, TEXT, INTEGER, JSONB) IS
+    'chartData of get_complete_dashboard_data, which describes it. p_carts: abandoned carts by bucket, from
+garun.dashboard_numbers. A null date: no data, no bucket.';

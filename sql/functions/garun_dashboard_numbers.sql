@@ -5,7 +5,7 @@
 -- then does its work twice.
 
 CREATE OR REPLACE FUNCTION garun.dashboard_numbers(p_tenant_id UUID, p_start_date DATE, p_end_date DATE, p_location_id TEXT,
-    p_granularity TEXT, p_time_zone TEXT, OUT metrics JSONB, OUT locations JSONB, OUT carts JSONB)
+    p_granularity TEXT, p_time_zone TEXT, p_offset INTEGER, OUT metrics JSONB, OUT locations JSONB, OUT carts JSONB)
 LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY INVOKER
 SET search_path = public, pg_temp
 SET jit = off
@@ -99,7 +99,7 @@ BEGIN
     ), buckets AS (
         SELECT bucket, count(*) AS carts FROM (
             SELECT garun.bucket(event_date, CASE WHEN p_granularity LIKE '%hour%'
-                       THEN garun.hour_of(last_at, event_date, p_time_zone, NULL) ELSE 0 END, p_granularity) AS bucket
+                       THEN garun.hour_of(last_at, event_date, p_time_zone, p_offset) ELSE 0 END, p_granularity) AS bucket
               FROM (SELECT event_date, last_at FROM single
                     UNION ALL
                     SELECT event_date, last_at FROM garun.abandoned_carts(p_tenant_id, p_location_id, p_start_date,
@@ -137,7 +137,8 @@ BEGIN
           FROM stats
     )
     SELECT jsonb_build_object('totalRevenue', t.revenue, 'totalPurchases', t.orders, 'totalVisitors', p.visits,
-               'abandonedCarts', (SELECT coalesce(sum(b.carts), 0) FROM buckets b), 'uniqueUsers', p.users, 'totalSearches', t.searches, 'failedSearches', t.failed, 'repeatVisits', p.repeats,
+               'abandonedCarts', (SELECT coalesce(sum(b.carts), 0) FROM buckets b), 'uniqueUsers', p.users,
+               'totalSearches', t.searches, 'failedSearches', t.failed, 'repeatVisits', p.repeats,
                'conversionRate', CASE WHEN p.visits > 0 THEN t.orders::float8 / p.visits::float8 ELSE 0 END),
            (SELECT jsonb_agg(jsonb_build_object('locationId', l.location_id, 'locationName', l.location_name,
                        'city', l.city, 'state', l.state, 'totalRevenue', coalesce(s.revenue, 0),
@@ -152,5 +153,6 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION garun.dashboard_numbers(UUID, DATE, DATE, TEXT, TEXT, TEXT) IS
-    'metrics and locationStats of get_complete_dashboard_data, which describes them, and the abandoned carts of each bucket of its chart: {start: n}.';
+COMMENT ON FUNCTION garun.dashboard_numbers(UUID, DATE, DATE, TEXT, TEXT, TEXT, INTEGER) IS
+    'metrics and locationStats of get_complete_dashboard_data, which describes them, and the abandoned carts of each
+bucket of its chart: {start: n}.';

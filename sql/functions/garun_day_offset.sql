@@ -7,4 +7,5 @@ AS $$
 $$;
 
 COMMENT ON FUNCTION garun.day_offset(DATE, TEXT) IS
-    'Seconds that the time zone is ahead of UTC, where that is the same from the day before to the day after; else null.';
+    'Seconds that the time zone is ahead of UTC, where that is the same from the day before to the day after; else
+null.';

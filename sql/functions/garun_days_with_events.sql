@@ -6,16 +6,20 @@ SET search_path = public, pg_temp
 AS $$
     WITH RECURSIVE a(d) AS (
         SELECT min(event_date) FROM page_view WHERE tenant_id = p_tenant_id UNION ALL
-        SELECT (SELECT min(event_date) FROM page_view WHERE tenant_id = p_tenant_id AND event_date > a.d) FROM a WHERE d IS NOT NULL
+        SELECT (SELECT min(event_date) FROM page_view WHERE tenant_id = p_tenant_id AND event_date > a.d)
+          FROM a WHERE d IS NOT NULL
     ), b(d) AS (
         SELECT min(event_date) FROM view_item WHERE tenant_id = p_tenant_id UNION ALL
-        SELECT (SELECT min(event_date) FROM view_item WHERE tenant_id = p_tenant_id AND event_date > b.d) FROM b WHERE d IS NOT NULL
+        SELECT (SELECT min(event_date) FROM view_item WHERE tenant_id = p_tenant_id AND event_date > b.d)
+          FROM b WHERE d IS NOT NULL
     ), c(d) AS (
         SELECT min(event_date) FROM add_to_cart WHERE tenant_id = p_tenant_id UNION ALL
-        SELECT (SELECT min(event_date) FROM add_to_cart WHERE tenant_id = p_tenant_id AND event_date > c.d) FROM c WHERE d IS NOT NULL
+        SELECT (SELECT min(event_date) FROM add_to_cart WHERE tenant_id = p_tenant_id AND event_date > c.d)
+          FROM c WHERE d IS NOT NULL
     ), e(d) AS (
         SELECT min(event_date) FROM purchase WHERE tenant_id = p_tenant_id UNION ALL
-        SELECT (SELECT min(event_date) FROM purchase WHERE tenant_id = p_tenant_id AND event_date > e.d) FROM e WHERE d IS NOT NULL
+        SELECT (SELECT min(event_date) FROM purchase WHERE tenant_id = p_tenant_id AND event_date > e.d)
+          FROM e WHERE d IS NOT NULL
     ), f(d) AS (
         SELECT min(event_date) FROM view_search_results WHERE tenant_id = p_tenant_id UNION ALL
         SELECT (SELECT min(event_date) FROM view_search_results WHERE tenant_id = p_tenant_id AND event_date > f.d)

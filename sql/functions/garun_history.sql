@@ -57,4 +57,5 @@ END
 $$;
 
 COMMENT ON FUNCTION garun.history(UUID, TEXT[], TEXT[]) IS
-    'The newest 1000 events of these sessions (pairs of user_pseudo_id and ga_session_id), oldest first, as get_session_history gives them.';
+    'The newest 1000 events of these sessions (pairs of user_pseudo_id and ga_session_id), oldest first, as
+get_session_history gives them.';

@@ -12,4 +12,6 @@ AS $$
 $$;
 
 COMMENT ON FUNCTION garun.hour_of(BIGINT, DATE, TEXT, INTEGER) IS
-    'The hour, 0 to 23, of an event (microseconds since 1970 UTC) on its event_date by the clock of the time zone. An event whose local day is another one goes to the nearest hour of event_date; without a time to hour 0. p_offset: seconds from UTC when garun.day_offset knows one for the whole day, which is quicker; else null.';
+    'The hour, 0 to 23, of an event (microseconds since 1970 UTC) on its event_date by the clock of the time zone. An
+event whose local day is another one goes to the nearest hour of event_date; without a time to hour 0. p_offset:
+seconds from UTC when garun.day_offset knows one for the whole day, which is quicker; else null.';

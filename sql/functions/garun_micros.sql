@@ -12,4 +12,5 @@ $$;
 COMMENT ON FUNCTION garun.micros(TEXT) IS
     'event_timestamp as a number: microseconds since 1970 UTC; null where the text is no such number.';
 COMMENT ON FUNCTION garun.micros(TEXT, BOOLEAN) IS
-    'The same. p_trust: cast without a look at the digits first, ten times as quick; raises 22P02 or 22003 for other text.';
+    'The same. p_trust: cast without a look at the digits first, ten times as quick; raises 22P02 or 22003 for other
+text.';

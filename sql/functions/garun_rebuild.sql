@@ -16,4 +16,5 @@ END
 $$;
 
 COMMENT ON FUNCTION garun.rebuild(UUID, DATE, DATE) IS
-    'Derives garun''s rows of all days (or of a range, inclusive) anew, in one transaction. Returns the number of days. The command garun rebuild does it day by day.';
+    'Derives garun''s rows of all days (or of a range, inclusive) anew, in one transaction. Returns the number of days.
+The command garun rebuild does it day by day.';

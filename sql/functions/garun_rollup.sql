@@ -198,4 +198,7 @@ END
 $$;
 
 COMMENT ON FUNCTION garun.rollup(UUID, DATE, JSONB) IS
-    'Derives garun''s rows of one day anew from the event tables: session_days, cart_days, purchases, search_days, hour_stats, event_days. Called by loads before COMMIT, by the triggers of the event tables and by garun.rebuild. p_rows: rows of the day per event table, for those who know them; null: they are counted. Takes an advisory lock per tenant that ends with the transaction.';
+    'Derives garun''s rows of one day anew from the event tables: session_days, cart_days, purchases, search_days,
+hour_stats, event_days. Called by loads before COMMIT, by the triggers of the event tables and by garun.rebuild.
+p_rows: rows of the day per event table, for those who know them; null: they are counted. Takes an advisory lock per
+tenant that ends with the transaction.';

@@ -35,4 +35,5 @@ AS $$
 $$;
 
 COMMENT ON FUNCTION garun.settle_facts(UUID, TEXT[], TEXT[]) IS
-    'Brings user, alone and bought of these sessions in cart_days, purchases and search_days to what garun.session_days and the purchases of all days say.';
+    'Brings user, alone and bought of these sessions in cart_days, purchases and search_days to what garun.session_days
+and the purchases of all days say.';

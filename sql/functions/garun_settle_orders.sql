@@ -18,4 +18,5 @@ AS $$
 $$;
 
 COMMENT ON FUNCTION garun.settle_orders(UUID, DATE, TEXT[]) IS
-    'Marks the first event of each order that p_day has an event of, and of the orders named, among the events of all days.';
+    'Marks the first event of each order that p_day has an event of, and of the orders named, among the events of all
+days.';

@@ -41,4 +41,6 @@ END
 $$;
 
 COMMENT ON FUNCTION garun.settle_sessions(UUID, DATE, TEXT[], TEXT[]) IS
-    'For the sessions of p_day that have other rows (other days, other branches), and for those named: brings user and alone of all their rows in garun.session_days to what all days together say. Returns these sessions; null when there is none.';
+    'For the sessions of p_day that have other rows (other days, other branches), and for those named: brings user and
+alone of all their rows in garun.session_days to what all days together say. Returns these sessions; null when there
+is none.';

@@ -19,6 +19,7 @@ DECLARE
     v_locations JSONB;
     v_carts     JSONB;
     v_zone      TEXT;
+    v_offset    INTEGER;        -- seconds from UTC, where it is one for the whole range: then hours are arithmetic
 BEGIN
     PERFORM garun.check_range(p_tenant_id, p_start_date, p_end_date);
     IF p_granularity IS NULL
@@ -32,10 +33,17 @@ BEGIN
     END IF;
 
     SELECT coalesce((SELECT time_zone FROM tenant_config WHERE id = p_tenant_id), 'UTC') INTO v_zone;
+    IF p_granularity LIKE '%hour%' AND v_end - v_start <= 366 THEN
+        SELECT CASE WHEN count(*) = count(o) AND min(o) = max(o) THEN min(o) END INTO v_offset
+          FROM (SELECT garun.day_offset(d::date, v_zone) AS o
+                  FROM generate_series(v_start::timestamp, v_end, interval '1 day') AS d) AS days;
+    END IF;
     SELECT d.metrics, d.locations, d.carts INTO v_metrics, v_locations, v_carts
-      FROM garun.dashboard_numbers(p_tenant_id, v_start, v_end, p_location_id, p_granularity, v_zone) d;
+      FROM garun.dashboard_numbers(p_tenant_id, v_start, v_end, p_location_id, p_granularity, v_zone,
+                                   v_offset) d;
     RETURN jsonb_build_object('metrics', v_metrics,
-        'chartData', garun.dashboard_chart(p_tenant_id, v_start, v_end, p_granularity, p_location_id, v_zone, v_carts),
+        'chartData', garun.dashboard_chart(p_tenant_id, v_start, v_end, p_granularity, p_location_id, v_zone,
+                                           v_offset, v_carts),
         'locationStats', v_locations);
 END
 $$;

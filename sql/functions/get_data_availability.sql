@@ -37,6 +37,7 @@ END
 $$;
 
 COMMENT ON FUNCTION get_data_availability(UUID) IS
-'What is there: {first_day, last_day, total_events, tables: {purchase: {events, first_day, last_day}, ...}, days: [{date,
+'What is there: {first_day, last_day, total_events, tables: {purchase: {events, first_day, last_day}, ...}, days:
+[{date,
 purchase, add_to_cart, page_view, view_item, view_search_results, no_search_results}]}, days the last 90 that have events,
 oldest first. Null days where there are none.';

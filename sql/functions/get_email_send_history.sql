@@ -25,7 +25,8 @@ BEGIN
            AND (p_end_date IS NULL OR report_date <= p_end_date)
     )
     SELECT (SELECT count(*) FROM found), (
-        SELECT jsonb_agg(to_jsonb(h) || jsonb_build_object('sent_at', garun.utc(h.sent_at)) ORDER BY h.sent_at DESC NULLS LAST, h.id)
+        SELECT jsonb_agg(to_jsonb(h) || jsonb_build_object('sent_at', garun.utc(h.sent_at))
+                         ORDER BY h.sent_at DESC NULLS LAST, h.id)
           FROM (SELECT * FROM found ORDER BY sent_at DESC NULLS LAST, id
                  LIMIT p_limit OFFSET (p_page - 1)::bigint * p_limit) h)
       INTO v_total, v_data;
@@ -34,5 +35,6 @@ END
 $$;
 
 COMMENT ON FUNCTION get_email_send_history(UUID, INTEGER, INTEGER, TEXT, TEXT, DATE, DATE) IS
-'The rows of email_send_history, newest first, all columns, times as ISO 8601 UTC. p_page from 1, p_limit 1 to 1000; p_status and p_branch_code:
+'The rows of email_send_history, newest first, all columns, times as ISO 8601 UTC. p_page from 1, p_limit 1 to 1000;
+p_status and p_branch_code:
 null: all; p_start_date, p_end_date: report_date, inclusive, null: open. Raises 22023 for arguments out of range.';

@@ -44,7 +44,8 @@ BEGIN
                ga_session_id, max(webuserid), term
           FROM searches WHERE NOT alone GROUP BY user_pseudo_id, ga_session_id, term
         UNION ALL
-        SELECT NULL, (array_agg(event_date ORDER BY failed_at DESC NULLS LAST, event_date DESC))[1], 0, sum(failed)::int, NULL, max(failed_at), 0, false, NULL, NULL, NULL, term
+        SELECT NULL, (array_agg(event_date ORDER BY failed_at DESC NULLS LAST, event_date DESC))[1], 0,
+               sum(failed)::int, NULL, max(failed_at), 0, false, NULL, NULL, NULL, term
           FROM searches WHERE user_pseudo_id IS NULL AND failed > 0 GROUP BY term
     ), tasks AS (
         SELECT 'no_results' AS search_type, failed AS search_count, failed_at AS at, failed_on AS event_date, w.user_pseudo_id,

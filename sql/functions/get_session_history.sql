@@ -33,7 +33,8 @@ END
 $$;
 
 COMMENT ON FUNCTION get_session_history(UUID, TEXT) IS
-'What happened in a session: a JSON array of its events, oldest first, at most the newest 1000. A session id may be several
+'What happened in a session: a JSON array of its events, oldest first, at most the newest 1000. A session id may be
+several
 people''s: then all of them, told apart by user_pseudo_id. An unknown id gives [].
 
 Each: {event_timestamp (ISO 8601 UTC), event_type (the table''s name), session_id, user_pseudo_id, details}. details of

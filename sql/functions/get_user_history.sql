@@ -31,7 +31,8 @@ END
 $$;
 
 COMMENT ON FUNCTION get_user_history(UUID, TEXT) IS
-'What a user did: the events of the user''s own sessions as in get_session_history, oldest first, at most the newest 1000.
+'What a user did: the events of the user''s own sessions as in get_session_history, oldest first, at most the newest
+1000.
 
 p_user_id is a webuserid; when no session''s user is that, an anonymous visitor''s user_pseudo_id. A session belongs to its
 last non-null webuserid as a whole, with what was done before the login.';
