@@ -120,7 +120,8 @@ t.test("the server is set up as the document recommends, listens on no port and 
   t.equal(show "log_min_duration_statement", "1s")
   t.equal(show "jit", "off")
   t.equal(show "search_path", "public", "the role garun must not make tables in the schema garun")
-  t.equal(query(var, "select datcollate from pg_database where datname = current_database()"), "C.UTF-8")
+  t.equal(query(var, "select datcollate from pg_database where datname = current_database()"), "C")
+  t.equal(query(var, "select datctype from pg_database where datname = current_database()"), "C.UTF-8")
   t.equal(query(var, "select count(*) from pg_file_settings where error is not null"), "0")
   t.equal(query(var, "select string_agg(array_to_string(user_name, ',') || ' ' || auth_method, '; ' "
     .. "order by line_number) from pg_hba_file_rules"), "garun peer; garun peer; all scram-sha-256")

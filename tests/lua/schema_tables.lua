@@ -26,7 +26,9 @@ add_to_cart
   add_to_cart_pkey: PRIMARY KEY (id)
   add_to_cart_pkey: UNIQUE btree (id)
   idx_add_to_cart_session: btree (tenant_id, param_ga_session_id)
+  idx_add_to_cart_tenant_branch: btree (tenant_id, user_prop_default_branch_id)
   idx_add_to_cart_tenant_date: btree (tenant_id, event_date)
+  idx_add_to_cart_tenant_user: btree (tenant_id, user_prop_webuserid)
 branch_email_mappings
   id uuid NOT NULL DEFAULT gen_random_uuid()
   tenant_id uuid NOT NULL
@@ -58,6 +60,7 @@ email_send_history
   email_send_history_pkey: PRIMARY KEY (id)
   email_send_history_tenant_id_fkey: FOREIGN KEY (tenant_id) REFERENCES tenant_config(id)
   email_send_history_pkey: UNIQUE btree (id)
+  idx_email_history_tenant_date: btree (tenant_id, sent_at DESC)
   idx_email_send_history_job: btree (job_id)
   idx_email_send_history_sent: btree (sent_at DESC)
   idx_email_send_history_tenant: btree (tenant_id)
@@ -113,7 +116,10 @@ no_search_results
   geo_city character varying(100)
   raw_data jsonb
   no_search_results_pkey: PRIMARY KEY (id)
+  idx_no_search_results_tenant_branch: btree (tenant_id, user_prop_default_branch_id)
   idx_no_search_results_tenant_date: btree (tenant_id, event_date)
+  idx_no_search_results_tenant_session: btree (tenant_id, param_ga_session_id)
+  idx_no_search_results_tenant_user: btree (tenant_id, user_prop_webuserid)
   idx_no_search_results_term: btree (tenant_id, param_no_search_results_term)
   no_search_results_pkey: UNIQUE btree (id)
 page_view
@@ -135,7 +141,9 @@ page_view
   raw_data jsonb
   page_view_pkey: PRIMARY KEY (id)
   idx_page_view_session: btree (tenant_id, param_ga_session_id)
+  idx_page_view_tenant_branch: btree (tenant_id, user_prop_default_branch_id)
   idx_page_view_tenant_date: btree (tenant_id, event_date)
+  idx_page_view_tenant_user: btree (tenant_id, user_prop_webuserid)
   page_view_pkey: UNIQUE btree (id)
 processing_jobs
   id uuid NOT NULL DEFAULT gen_random_uuid()
@@ -158,6 +166,7 @@ processing_jobs
   idx_processing_jobs_created: btree (created_at DESC)
   idx_processing_jobs_status: btree (status)
   idx_processing_jobs_tenant: btree (tenant_id)
+  idx_processing_jobs_tenant_created: btree (tenant_id, created_at DESC)
   processing_jobs_job_id_key: UNIQUE btree (job_id)
   processing_jobs_pkey: UNIQUE btree (id)
 purchase
@@ -181,7 +190,9 @@ purchase
   raw_data jsonb
   purchase_pkey: PRIMARY KEY (id)
   idx_purchase_branch: btree (tenant_id, user_prop_default_branch_id)
+  idx_purchase_revenue_covering: btree (tenant_id, event_date, user_prop_default_branch_id) INCLUDE (ecommerce_purchase_revenue)
   idx_purchase_tenant_date: btree (tenant_id, event_date)
+  idx_purchase_tenant_session: btree (tenant_id, param_ga_session_id)
   idx_purchase_user: btree (tenant_id, user_prop_webuserid)
   purchase_pkey: UNIQUE btree (id)
 tenant_config
@@ -241,7 +252,10 @@ view_item
   raw_data jsonb
   view_item_pkey: PRIMARY KEY (id)
   idx_view_item_product: btree (tenant_id, first_item_item_id)
+  idx_view_item_tenant_branch: btree (tenant_id, user_prop_default_branch_id)
   idx_view_item_tenant_date: btree (tenant_id, event_date)
+  idx_view_item_tenant_session: btree (tenant_id, param_ga_session_id)
+  idx_view_item_tenant_user: btree (tenant_id, user_prop_webuserid)
   view_item_pkey: UNIQUE btree (id)
 view_search_results
   id uuid NOT NULL DEFAULT gen_random_uuid()
@@ -261,7 +275,10 @@ view_search_results
   geo_city character varying(100)
   raw_data jsonb
   view_search_results_pkey: PRIMARY KEY (id)
+  idx_view_search_results_tenant_branch: btree (tenant_id, user_prop_default_branch_id)
   idx_view_search_results_tenant_date: btree (tenant_id, event_date)
+  idx_view_search_results_tenant_session: btree (tenant_id, param_ga_session_id)
+  idx_view_search_results_tenant_user: btree (tenant_id, user_prop_webuserid)
   idx_view_search_results_term: btree (tenant_id, param_search_term)
   view_search_results_pkey: UNIQUE btree (id)
 ]]

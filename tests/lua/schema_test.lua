@@ -13,6 +13,10 @@ local QUIET <const> = { log = false }
 local TENANT <const> = "00000000-0000-4000-8000-000000000001"
 local LOAD <const> = "00000000-0000-4000-8000-000000000002"
 
+-- How many files make a table or an index: all but that of the schema garun.
+local FILES <const> = #fs.glob(config.path("sql") .. "/tables/*.sql") + #fs.glob(config.path("sql") .. "/runtime/*.sql")
+  + #fs.glob(config.path("sql") .. "/indexes/*.sql") - 1
+
 local function with(options)
   options.log = false
   return options
@@ -89,7 +93,34 @@ t.test("the DDL of database.md makes the very same tables", function()
   local theirs <close> = pg.connect(t.postgres())
   for block in document:gmatch("```sql\n(.-)```") do theirs:script(block) end
   schema.apply(ours, QUIET)
-  same_lines(describe(ours):gsub("  time_zone [^\n]*\n", ""), describe(theirs), "catalog")
+  local got = describe(ours):gsub("  time_zone [^\n]*\n", "")
+  for _, path_of in ipairs(fs.glob(config.path("sql") .. "/indexes/*.sql")) do       -- the document's later list
+    local found
+    got, found = got:gsub("  " .. path_of:match("([^/]*)%.sql$") .. ": [^\n]*\n", "")
+    t.equal(found, 1, path_of)
+  end
+  same_lines(got, describe(theirs), "catalog")
+end)
+
+t.test("every event table has an index by date, branch, user and session, none twice", function()
+  local db <close> = pg.connect(t.postgres())
+  schema.apply(db, QUIET)
+  for _, name in ipairs { "purchase", "add_to_cart", "page_view", "view_item", "view_search_results", "no_search_results" } do
+    local seen <const> = {}
+    for _, row in ipairs(db:query([[
+        select indexrelid::regclass::text as name, pg_get_indexdef(indexrelid) ~ 'INCLUDE' as more,
+               (select string_agg(attname, ',' order by k.n) from unnest(indkey[0:indnkeyatts - 1]) with ordinality k(a, n)
+                  join pg_attribute on attrelid = indrelid and attnum = k.a) as columns
+          from pg_index where indrelid = $1::regclass]], name)) do
+      if not row.more then
+        t.equal(seen[row.columns], nil, name .. ": " .. row.name)
+        seen[row.columns] = row.name
+      end
+    end
+    for _, column in ipairs { "event_date", "user_prop_default_branch_id", "user_prop_webuserid", "param_ga_session_id" } do
+      t.ok(seen["tenant_id," .. column], name .. " has no index by " .. column)
+    end
+  end
 end)
 
 t.test("JSON columns of the event tables are compressed with LZ4", function()
@@ -107,7 +138,7 @@ t.test("a second run changes nothing, reports nothing and waits for no load", fu
   local db <close> = pg.connect(at)
   local load <close> = pg.connect(at)
   local first <const> = schema.apply(db, QUIET)
-  t.equal(#first.created, 18)
+  t.equal(#first.created, FILES)
   t.equal(#first.migrations, #fs.glob(config.path("sql") .. "/migrations/*.sql"))
   t.equal(first.differences, {})
   -- A load in the middle of its transaction; CREATE INDEX IF NOT EXISTS would wait for it.
@@ -118,7 +149,7 @@ t.test("a second run changes nothing, reports nothing and waits for no load", fu
   t.equal(second.created, {})
   t.equal(second.mended, {})
   t.equal(second.migrations, {})
-  t.equal(second.unchanged, 18)
+  t.equal(second.unchanged, FILES)
   t.equal(schema.check(db, QUIET), {})
   load:script("ROLLBACK")
 end)
@@ -175,11 +206,11 @@ t.test("runs at the same time come one after the other and apply each migration 
   end, { concurrency = 4 })
   local made, migrated = 0, 0
   for _, r in ipairs(reports) do made, migrated = made + #r.created, migrated + #r.migrations end
-  t.equal(made, 18)
+  t.equal(made, FILES)
   t.equal(migrated, #fs.glob(config.path("sql") .. "/migrations/*.sql"))
   task.map({ 1, 2, 3, 4 }, function(i)
     local db <close> = pg.connect(at)
-    if i % 2 == 0 then t.equal(schema.check(db, QUIET), {}) else t.equal(schema.apply(db, QUIET).unchanged, 18) end
+    if i % 2 == 0 then t.equal(schema.check(db, QUIET), {}) else t.equal(schema.apply(db, QUIET).unchanged, FILES) end
   end, { concurrency = 4 })
 end)
 
@@ -203,7 +234,7 @@ t.test("a table in use that has to be changed ends in an error that names who ho
   load:script("BEGIN; DELETE FROM page_view")
   local e <const> = t.raises({ kind = "schema", code = "55P03" }, schema.apply, db, with { lock_timeout = 0.2 })
   t.match(e.message, "sql/tables/page_view.sql:%d+: .*nothing was changed")
-  t.match(e.detail, "pid %d+ %(nightly load, role .*%) holds page_view")
+  t.match(e.detail, "pid %d+ %(nightly load, role .*%) holds .*page_view")
   t.equal(db:value "SELECT to_regclass('garun.leases')::text", nil, "nothing of it was done")
   load:script "ROLLBACK"
   schema.apply(db, QUIET)
@@ -338,10 +369,10 @@ t.test("init_db.lua makes the schema, says what it did, and --check tells differ
   local done = script(at)
   t.equal(done.status, 0, done.stderr)
   t.match(done.stdout, "sql/tables/purchase.sql: created")
-  t.match(done.stdout, "18 created, 0 brought up to date, 0 unchanged")
+  t.match(done.stdout, FILES .. " created, 0 brought up to date, 0 unchanged")
   done = script(at)
-  t.equal(done.stdout:gsub("%d+%.%d+ s", "N s"),
-    "0 created, 0 brought up to date, 18 unchanged, 0 functions, 0 migrations, N s\n")
+  t.equal(done.stdout:gsub("%d+%.%d+ s", "N s"):gsub("%d+ functions", "N functions"), "0 created, 0 brought up to date, "
+    .. FILES .. " unchanged, N functions, 0 migrations, N s\n")
   checked = script(at, "--check")
   t.equal(checked.status, 0, checked.stdout)
   t.match(checked.stdout, "is what the files say")
