@@ -89,6 +89,7 @@ end
 
 -- A database that was set up before there were derived rows has events without them; a run that was stopped half-way too.
 local function derive_missing(db)
+  local derived = 0
   for _, tenant in ipairs(db:query "select id::text, name from tenant_config order by name") do
     local days <const> = db:query([[
       select d::text as day from garun.days_with_events($1, null, null) d
@@ -96,9 +97,11 @@ local function derive_missing(db)
     for _, row in ipairs(days) do
       db:transaction(function(tx) ledger.derive(tx, tenant.id, { [row.day] = true }) end, { isolation = "read committed" })
     end
+    derived = derived + #days
     if #days > 0 then print(string.format("tenant %s: %d days derived for the analytics functions",
       printable(tenant.name), #days)) end
   end
+  if derived > 0 then ledger.analyze(db) end
 end
 
 local function apply(db)

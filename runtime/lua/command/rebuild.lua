@@ -44,6 +44,7 @@ return function(...)
     if opts.all then print(require "garun.printable"(tenant.name)) end
     days = days + rebuild(db, tenant, opts)
   end
+  if days > 0 then ledger.analyze(db) end
   print(string.format("%d day%s derived again in %.1f s", days, days == 1 and "" or "s", time.monotonic() - started))
   return 0
 end

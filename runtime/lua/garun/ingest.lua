@@ -300,6 +300,7 @@ end
 -- (analyze.c, do_analyze_rel), so autovacuum follows with all columns and its full sample: until then a smaller one
 -- will do.
 local function analyze(db, total, mapping)
+  local grown = false
   db:exec "set default_statistics_target = 30"
   for _, name in ipairs(mapping.names) do
     local n <const> = total.tables[name] or 0
@@ -310,8 +311,10 @@ local function analyze(db, total, mapping)
         from pg_class c where c.oid = $1::regclass]], pg.ident(name))
     if n > 0 and (t.reltuples <= 0 or n > t.reltuples / 10) then
       db:exec(string.format("analyze %s%s", pg.ident(name), t.columns and " (" .. t.columns .. ")" or ""))
+      grown = true
     end
   end
+  if grown then ledger.analyze(db) end
 end
 
 local run_options <const> = { "tenant", "sources", "from", "to", "jobs", "force", "allow_empty", "dry_run", "mapping",
