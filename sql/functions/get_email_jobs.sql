@@ -28,5 +28,4 @@ $$;
 
 COMMENT ON FUNCTION get_email_jobs(UUID, INTEGER, INTEGER, TEXT) IS
 'The rows of email_sending_jobs, newest first, all columns, times as ISO 8601 UTC. p_page from 1, p_limit 1 to 1000;
-p_status: queued, processing,
-completed, failed, null: all. Raises 22023 for arguments out of range.';
+p_status: queued, processing, completed, failed, null: all. Raises 22023 for arguments out of range.';

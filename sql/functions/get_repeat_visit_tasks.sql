@@ -124,9 +124,8 @@ END
 $$;
 
 COMMENT ON FUNCTION get_repeat_visit_tasks(UUID, INTEGER, INTEGER, TEXT, TEXT, DATE, DATE) IS
-'Visitors to win: users with 2 or more visits in the filter and no purchase in the date range, at any branch, under
-any of
-their ids (webuserid, and the pseudo ids of their sessions in the range). A visit is a session with a page view; the user
+'Visitors to win: users with 2 or more visits in the filter and no purchase in the date range, at any branch,
+under any of their ids (webuserid, and the pseudo ids of their sessions in the range). A visit is a session with a page view; the user
 of a session is its last non-null webuserid, on any day at any branch, else its pseudo id. Most visits first, then most
 pages, then newest.
 
