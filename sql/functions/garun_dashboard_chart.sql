@@ -44,24 +44,31 @@ BEGIN
         SELECT b AS bucket
           FROM generate_series(garun.bucket(p_start_date, 0, p_granularity), garun.bucket(p_end_date, 23, p_granularity),
                                v_step) AS b
-    ), hours AS (
-        SELECT h.event_date, h.hour::int / v_hours * v_hours AS hour,
-               sum(CASE v_hours WHEN 1 THEN h.visits WHEN 4 THEN h.visits_4h WHEN 12 THEN h.visits_12h
-                   ELSE h.visits_day END) AS visits, sum(h.searches) AS searches
-          FROM garun.hour_stats h
-         WHERE h.tenant_id = p_tenant_id AND h.event_date BETWEEN p_start_date AND p_end_date
-           AND (p_location_id IS NULL OR h.branch_id = p_location_id)
-         GROUP BY 1, 2
     ), counted AS (
-        SELECT garun.bucket(event_date, hour, p_granularity) AS bucket, sum(visits) AS visits, sum(searches) AS searches
-          FROM hours GROUP BY 1
+        -- From a day on a bucket's visits are those that are new in it: see garun.day_stats.
+        SELECT bucket, sum(CASE WHEN p_location_id IS NULL
+                   THEN visits - coalesce(gap_visits[width_bucket(event_date - since, gaps)], 0)
+                   ELSE visits - coalesce(here_gap_visits[width_bucket(event_date - since, here_gaps)], 0) END) AS visits,
+               sum(searches) AS searches
+          FROM (SELECT d.*, b AS bucket, greatest(b::date, p_start_date) AS since
+                  FROM garun.day_stats d CROSS JOIN garun.bucket(d.event_date, 0, p_granularity) AS b
+                 WHERE v_hours = 24 AND d.tenant_id = p_tenant_id AND d.event_date BETWEEN p_start_date AND p_end_date
+                   AND (p_location_id IS NULL OR d.branch_id = p_location_id)) AS days
+         GROUP BY bucket
+        UNION ALL
+        SELECT garun.bucket(h.event_date, h.hour, p_granularity),
+               sum(CASE v_hours WHEN 1 THEN h.visits WHEN 4 THEN h.visits_4h ELSE h.visits_12h END), sum(h.searches)
+          FROM garun.hour_stats h
+         WHERE v_hours < 24 AND h.tenant_id = p_tenant_id AND h.event_date BETWEEN p_start_date AND p_end_date
+           AND (p_location_id IS NULL OR h.branch_id = p_location_id)
+         GROUP BY 1
     ), again AS (
-        -- hour_stats counts a session at each branch and day; how often too many times, its rows tell.
+        -- hour_stats counts a session at each of its branches; how often too many times, its rows tell.
         SELECT bucket, sum(n - 1) AS too_many FROM (
             SELECT garun.bucket(s.event_date, h, p_granularity) AS bucket, s.user_pseudo_id, s.ga_session_id, count(*) AS n
               FROM garun.session_days s
               JOIN generate_series(0, 23, v_hours) AS h ON s.hours >> h & (1 << v_hours) - 1 <> 0
-             WHERE s.tenant_id = p_tenant_id AND NOT s.alone AND s.page_views > 0
+             WHERE v_hours < 24 AND s.tenant_id = p_tenant_id AND NOT s.alone AND s.page_views > 0
                AND s.event_date BETWEEN p_start_date AND p_end_date
                AND (p_location_id IS NULL OR s.branch_id = p_location_id)
              GROUP BY 1, 2, 3 HAVING count(*) > 1) d

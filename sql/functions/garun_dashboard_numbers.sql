@@ -1,4 +1,4 @@
--- metrics and locationStats together, because both count visitors: the one thing here that reads every session.
+-- metrics and locationStats together, because both add up the same days.
 -- "place" is what a location's row stands for: the number of a known location, 0 for all other branches together.
 --
 -- No parallel plans here nor in the other functions: PL/pgSQL's INTO never starts the workers, and a plan made for them
@@ -10,88 +10,61 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY INVOKER
 SET search_path = public, pg_temp
 SET jit = off
 SET max_parallel_workers_per_gather = 0
--- Nobody knows beforehand how few the shared ones are: never by way of sorting everything.
-SET enable_mergejoin = off
 SET plan_cache_mode = force_custom_plan
 SET work_mem = '64MB'
-SET hash_mem_multiplier = 4
 AS $$
 #variable_conflict use_column
 BEGIN
     WITH known AS MATERIALIZED (
         SELECT location_id, location_name, city, state, row_number() OVER (ORDER BY location_id)::int AS place
           FROM locations WHERE tenant_id = p_tenant_id
-    ), numbered AS MATERIALIZED (
-        SELECT jsonb_object_agg(location_id, place) AS places FROM known
     ), orders AS (
         SELECT branch_id, sum(revenue) AS revenue, count(*) AS orders
           FROM garun.purchases
          WHERE tenant_id = p_tenant_id AND is_order AND event_date BETWEEN p_start_date AND p_end_date
            AND (p_location_id IS NULL OR branch_id = p_location_id)
          GROUP BY branch_id
-    ), searches AS (
-        SELECT branch_id, sum(searches) AS searches, sum(failed_searches) AS failed
-          FROM garun.hour_stats
-         WHERE tenant_id = p_tenant_id AND event_date BETWEEN p_start_date AND p_end_date
-           AND (p_location_id IS NULL OR branch_id = p_location_id)
-         GROUP BY branch_id
-    ), shared AS MATERIALIZED (
-        -- Sessions of several rows, once a place. The others, which are most, are counted without a look at which they are.
-        SELECT DISTINCT coalesce(k.place, 0) AS place, s.user_pseudo_id, s.ga_session_id, s.visitor_a, s.visitor_b
-          FROM garun.session_days s
-          LEFT JOIN known k ON k.location_id = s.branch_id
-         WHERE s.tenant_id = p_tenant_id AND NOT s.alone AND s.page_views > 0
-           AND s.event_date BETWEEN p_start_date AND p_end_date
-           AND (p_location_id IS NULL OR s.branch_id = p_location_id)
-    ), shared_visitors AS MATERIALIZED (
-        SELECT DISTINCT visitor_a, visitor_b FROM shared
-    ), beside AS MATERIALIZED (
-        -- The other sessions of those visitors, by index. The place is looked up in an object: as a join it would be done
-        -- row by row, because the planner takes these for one or two.
-        SELECT coalesce((m.places ->> s.branch_id)::int, 0) AS place, s.visitor_a, s.visitor_b
-          FROM shared_visitors v
-          JOIN garun.session_days s ON s.visitor_a = v.visitor_a AND s.visitor_b = v.visitor_b
-         CROSS JOIN numbered m
-         WHERE s.tenant_id = p_tenant_id AND s.alone AND s.page_views > 0
-           AND s.event_date BETWEEN p_start_date AND p_end_date
-           AND (p_location_id IS NULL OR s.branch_id = p_location_id)
+    ), days AS (
+        -- Which of a day's visits are new in the range: see garun.day_stats.
+        SELECT d.*, width_bucket(d.event_date - p_start_date, d.gaps) AS w,
+               width_bucket(d.event_date - p_start_date, d.here_gaps) AS h
+          FROM garun.day_stats d
+         WHERE d.tenant_id = p_tenant_id AND d.event_date BETWEEN p_start_date AND p_end_date
+           AND (p_location_id IS NULL OR d.branch_id = p_location_id)
+    ), branches AS MATERIALIZED (
+        SELECT coalesce(k.place, 0) AS place, d.branch_id, sum(d.searches) AS searches, sum(d.failed_searches) AS failed,
+               sum(d.visits) > 0 AS visited,
+               sum(d.visits - coalesce(d.gap_visits[d.w], 0)) AS visits,
+               sum(d.visits - coalesce(d.gap_users[d.w], 0)) AS users,
+               coalesce(sum(d.gap_repeats[d.w]), 0) AS repeats,
+               sum(d.visits - coalesce(d.here_gap_visits[d.h], 0)) AS here_visits,
+               sum(d.visits - coalesce(d.here_gap_users[d.h], 0)) AS here_users,
+               coalesce(sum(d.here_gap_repeats[d.h]), 0) AS here_repeats
+          FROM days d LEFT JOIN known k ON k.location_id = d.branch_id
+         GROUP BY 1, 2
     ), people AS (
-        -- Visitors by their single sessions; then what shared sessions add: visits, visitors who had none, and those who
-        -- reach two by them.
-        SELECT coalesce(sum(visits), 0) AS visits, coalesce(sum(users), 0) AS users, coalesce(sum(repeats), 0) AS repeats FROM (
-            SELECT sum(n) AS visits, count(*) AS users, count(*) FILTER (WHERE n >= 2) AS repeats FROM (
-                SELECT count(*)::int AS n
-                  FROM garun.session_days s
-                 WHERE s.tenant_id = p_tenant_id AND s.alone AND s.page_views > 0
-                   AND s.event_date BETWEEN p_start_date AND p_end_date
-                   AND (p_location_id IS NULL OR s.branch_id = p_location_id)
-                 GROUP BY s.visitor_a, s.visitor_b) v
-            UNION ALL
-            SELECT sum(m.n), count(*) FILTER (WHERE b.n IS NULL),
-                   count(*) FILTER (WHERE coalesce(b.n, 0) < 2 AND coalesce(b.n, 0) + m.n >= 2)
-              FROM (SELECT visitor_a, visitor_b, count(*)::int AS n
-                      FROM (SELECT DISTINCT user_pseudo_id, ga_session_id, visitor_a, visitor_b FROM shared) once
-                     GROUP BY 1, 2) m
-              LEFT JOIN (SELECT visitor_a, visitor_b, count(*)::int AS n FROM beside GROUP BY 1, 2) b
-                     ON b.visitor_a = m.visitor_a AND b.visitor_b = m.visitor_b) p
+        SELECT coalesce(sum(CASE WHEN p_location_id IS NULL THEN visits ELSE here_visits END), 0) AS visits,
+               coalesce(sum(CASE WHEN p_location_id IS NULL THEN users ELSE here_users END), 0) AS users,
+               coalesce(sum(CASE WHEN p_location_id IS NULL THEN repeats ELSE here_repeats END), 0) AS repeats,
+               count(*) FILTER (WHERE place = 0 AND visited) AS unknown,
+               count(*) FILTER (WHERE place > 0 AND visited) AS known
+          FROM branches
     ), visited AS (
-        SELECT place, sum(visits) AS visits, sum(repeats) AS repeats FROM (
-            SELECT place, sum(n) AS visits, count(*) FILTER (WHERE n >= 2) AS repeats FROM (
-                SELECT coalesce(k.place, 0) AS place, count(*)::int AS n
-                  FROM garun.session_days s
-                  LEFT JOIN known k ON k.location_id = s.branch_id
-                 WHERE s.tenant_id = p_tenant_id AND s.alone AND s.page_views > 0
-                   AND s.event_date BETWEEN p_start_date AND p_end_date
-                   AND (p_location_id IS NULL OR s.branch_id = p_location_id)
-                 GROUP BY s.visitor_a, s.visitor_b, 1) v
-             GROUP BY place
-            UNION ALL
-            SELECT m.place, sum(m.n), count(*) FILTER (WHERE coalesce(b.n, 0) < 2 AND coalesce(b.n, 0) + m.n >= 2)
-              FROM (SELECT place, visitor_a, visitor_b, count(*)::int AS n FROM shared GROUP BY 1, 2, 3) m
-              LEFT JOIN (SELECT place, visitor_a, visitor_b, count(*)::int AS n FROM beside GROUP BY 1, 2, 3) b
-                     ON b.visitor_a = m.visitor_a AND b.visitor_b = m.visitor_b AND b.place = m.place
-             GROUP BY m.place) p
-         GROUP BY place
+        SELECT place, here_visits AS visits, here_repeats AS repeats FROM branches WHERE place > 0
+        UNION ALL
+        -- Branches that are no known location are one place. A single one has its numbers; if all are unknown, they are
+        -- those of all branches; else the visitors have to be grouped.
+        SELECT 0, here_visits, here_repeats FROM branches, people WHERE place = 0 AND visited AND people.unknown = 1
+        UNION ALL
+        SELECT 0, p.visits, p.repeats FROM people p WHERE p.unknown > 1 AND p.known = 0
+        UNION ALL
+        SELECT 0, coalesce(sum(n), 0), count(*) FILTER (WHERE n >= 2) FROM (
+            SELECT count(DISTINCT (s.user_pseudo_id, s.ga_session_id)) AS n
+              FROM garun.session_days s
+              LEFT JOIN known k ON k.location_id = s.branch_id
+             WHERE (SELECT p.unknown > 1 AND p.known > 0 FROM people p) AND k.place IS NULL
+               AND s.tenant_id = p_tenant_id AND s.page_views > 0 AND s.event_date BETWEEN p_start_date AND p_end_date
+             GROUP BY s.visitor_a, s.visitor_b) v
     ), single AS MATERIALIZED (
         -- Carts of sessions that are one row are the same for their place and for all.
         SELECT event_date, last_at, branch_id FROM garun.abandoned_carts(p_tenant_id, p_location_id, p_start_date, p_end_date,
@@ -121,8 +94,7 @@ BEGIN
                        0 AS searches, 0 AS failed
                   FROM orders o LEFT JOIN known k ON k.location_id = o.branch_id
                 UNION ALL
-                SELECT coalesce(k.place, 0), 0, 0, 0, 0, 0, s.searches, s.failed
-                  FROM searches s LEFT JOIN known k ON k.location_id = s.branch_id
+                SELECT place, 0, 0, 0, 0, 0, searches, failed FROM branches
                 UNION ALL SELECT place, 0, 0, visits, repeats, 0, 0, 0 FROM visited
                 UNION ALL SELECT place, 0, 0, 0, 0, carts, 0, 0 FROM carted) parts
          GROUP BY place

@@ -1,5 +1,5 @@
--- Derives a day's rows of session_days, cart_days, purchases, search_days, hour_stats and event_days from the event
--- tables, and settles what hangs together with other days: a session that crosses midnight, an order that was
+-- Derives a day's rows of session_days, cart_days, purchases, search_days, hour_stats, day_stats and event_days from the
+-- event tables, and settles what hangs together with other days: a session that crosses midnight, an order that was
 -- reported again. One at a time per tenant, from here to the end of the transaction, for two days that are loaded side
 -- by side may share a session and would not see each other's.
 
@@ -23,6 +23,9 @@ DECLARE
     v_pseudos  TEXT[];      -- with v_sessions: sessions that had other rows too, before or now
     v_sessions TEXT[];
     v_orders   TEXT[];      -- transaction ids of the day, old and new
+    v_a        BIGINT[];    -- with v_b: the visitors the day had before
+    v_b        BIGINT[];
+    v_settled  RECORD;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('garun.rollup ' || p_tenant_id, 0));
     SELECT time_zone INTO v_zone FROM tenant_config WHERE id = p_tenant_id;
@@ -31,14 +34,17 @@ BEGIN
 
     WITH gone AS (
         DELETE FROM garun.session_days WHERE tenant_id = p_tenant_id AND event_date = p_day
-        RETURNING user_pseudo_id, ga_session_id, alone)
-    SELECT array_agg(user_pseudo_id), array_agg(ga_session_id) INTO v_pseudos, v_sessions FROM gone WHERE NOT alone;
+        RETURNING user_pseudo_id, ga_session_id, alone, visitor_a, visitor_b)
+    SELECT array_agg(user_pseudo_id) FILTER (WHERE NOT alone), array_agg(ga_session_id) FILTER (WHERE NOT alone),
+           array_agg(visitor_a), array_agg(visitor_b)
+      INTO v_pseudos, v_sessions, v_a, v_b FROM gone;
     WITH gone AS (
         DELETE FROM garun.purchases WHERE tenant_id = p_tenant_id AND event_date = p_day RETURNING transaction_id)
     SELECT array_agg(DISTINCT transaction_id) INTO v_orders FROM gone WHERE transaction_id NOT IN ('', '(not set)');
     DELETE FROM garun.cart_days WHERE tenant_id = p_tenant_id AND event_date = p_day;
     DELETE FROM garun.search_days WHERE tenant_id = p_tenant_id AND event_date = p_day;
     DELETE FROM garun.hour_stats WHERE tenant_id = p_tenant_id AND event_date = p_day;
+    DELETE FROM garun.day_stats WHERE tenant_id = p_tenant_id AND event_date = p_day;
     DELETE FROM garun.event_days WHERE tenant_id = p_tenant_id AND event_date = p_day;
 
     IF p_rows IS NULL THEN
@@ -66,12 +72,16 @@ BEGIN
     FOREACH v_plain IN ARRAY ARRAY[true, false] LOOP
         BEGIN
             INSERT INTO garun.session_days (tenant_id, event_date, branch_id, user_pseudo_id, ga_session_id, events, page_views,
-                   last_at, page_view_at, hours, alone, webuserid, own_webuserid, webuserid_at, pages, page)
+                   last_at, page_view_at, hours, alone, webuserid, own_webuserid, webuserid_at, pages, page,
+                   visit_before, visit_before_that, here_visit_before, here_visit_before_that)
             SELECT p_tenant_id, p_day, branch, pseudo, session, events, page_views, last_at, page_view_at,
                    hours, true,
                    substr(last_webuser, 19), substr(last_webuser, 19), substr(last_webuser, 1, 18)::bigint,
                    CASE WHEN first_page IS NULL THEN 0 WHEN first_page = last_page THEN 1 ELSE 2 END,
-                   CASE WHEN first_page = last_page THEN first_page END
+                   CASE WHEN first_page = last_page THEN first_page END,
+                   b.event_date, b.visit_before,
+                   CASE WHEN b.branch_id IS DISTINCT FROM branch THEN h.event_date ELSE b.event_date END,
+                   CASE WHEN b.branch_id IS DISTINCT FROM branch THEN h.here_visit_before ELSE b.here_visit_before END
               FROM (
                 SELECT branch, pseudo, session, count(*) AS events, count(view) AS page_views,
                        max(at) AS last_at, max(at) FILTER (WHERE view) AS page_view_at,
@@ -106,7 +116,13 @@ BEGIN
                       FROM no_search_results WHERE tenant_id = p_tenant_id AND event_date = p_day
                     OFFSET 0) AS events
                  WHERE pseudo IS NOT NULL AND session IS NOT NULL
-                 GROUP BY branch, pseudo, session) AS found;
+                 GROUP BY branch, pseudo, session) AS found
+             CROSS JOIN LATERAL (SELECT coalesce('w' || substr(last_webuser, 19), 'p' || pseudo)) AS who(visitor)
+              LEFT JOIN LATERAL garun.last_visit(p_tenant_id, hashtextextended(visitor, 0), hashtextextended(visitor, 1),
+                                                 CASE WHEN page_views > 0 THEN p_day END, true, NULL) b ON true
+              LEFT JOIN LATERAL garun.last_visit(p_tenant_id, hashtextextended(visitor, 0), hashtextextended(visitor, 1),
+                                                 CASE WHEN b.branch_id IS DISTINCT FROM branch THEN b.event_date + 1 END,
+                                                 false, branch) h ON true;
             EXIT;
         EXCEPTION WHEN invalid_text_representation OR numeric_value_out_of_range THEN
             IF NOT v_plain THEN
@@ -114,7 +130,9 @@ BEGIN
             END IF;
         END;
     END LOOP;
-    SELECT * INTO v_pseudos, v_sessions FROM garun.settle_sessions(p_tenant_id, p_day, v_pseudos, v_sessions);
+    SELECT * INTO v_settled FROM garun.settle_shared(p_tenant_id, p_day, v_pseudos, v_sessions);
+    v_pseudos := v_settled.p_pseudos;
+    v_sessions := v_settled.p_sessions;
 
     INSERT INTO garun.cart_days (tenant_id, event_date, branch_id, user_pseudo_id, ga_session_id, last_at, alone,
            webuserid, items, value, products)
@@ -164,23 +182,27 @@ BEGIN
     ), hours AS (
         SELECT branch, hour, sum(n) AS searches, sum(n) FILTER (WHERE NOT found) AS failed FROM terms GROUP BY 1, 2
     ), shapes AS (
-        SELECT branch_id AS branch, s.hours, count(*) AS n FROM garun.session_days s
+        SELECT branch_id AS branch, s.hours, count(*)::int AS n FROM garun.session_days s
          WHERE tenant_id = p_tenant_id AND event_date = p_day AND s.hours <> 0 GROUP BY 1, 2
     ), visits AS (
         SELECT branch, h AS hour, sum(n * (s.hours >> h & 1)) AS h1,
                sum(n) FILTER (WHERE h % 4 = 0 AND s.hours >> h & 15 <> 0) AS h4,
-               sum(n) FILTER (WHERE h % 12 = 0 AND s.hours >> h & 4095 <> 0) AS h12,
-               sum(n) FILTER (WHERE h = 0) AS h24
+               sum(n) FILTER (WHERE h % 12 = 0 AND s.hours >> h & 4095 <> 0) AS h12
           FROM shapes s CROSS JOIN generate_series(0, 23) AS h GROUP BY 1, 2
     ), stats AS (
-        INSERT INTO garun.hour_stats (tenant_id, event_date, hour, branch_id, visits, visits_4h, visits_12h, visits_day,
+        INSERT INTO garun.hour_stats (tenant_id, event_date, hour, branch_id, visits, visits_4h, visits_12h,
                searches, failed_searches)
         SELECT p_tenant_id, p_day, hour, branch, coalesce(sum(h1), 0), coalesce(sum(h4), 0), coalesce(sum(h12), 0),
-               coalesce(sum(h24), 0), coalesce(sum(searches), 0), coalesce(sum(failed), 0)
-          FROM (SELECT branch, hour, h1, h4, h12, h24, 0 AS searches, 0 AS failed FROM visits
-                 WHERE h1 > 0 OR h4 > 0 OR h12 > 0 OR h24 > 0
-                UNION ALL SELECT branch, hour, 0, 0, 0, 0, searches, failed FROM hours) AS both_kinds
+               coalesce(sum(searches), 0), coalesce(sum(failed), 0)
+          FROM (SELECT branch, hour, h1, h4, h12, 0 AS searches, 0 AS failed FROM visits
+                 WHERE h1 > 0 OR h4 > 0 OR h12 > 0
+                UNION ALL SELECT branch, hour, 0, 0, 0, searches, failed FROM hours) AS both_kinds
          GROUP BY hour, branch
+    ), day AS (
+        INSERT INTO garun.day_stats (tenant_id, event_date, branch_id, searches, failed_searches)
+        SELECT p_tenant_id, p_day, branch, coalesce(sum(searches), 0), coalesce(sum(failed), 0)
+          FROM (SELECT branch, searches, failed FROM hours UNION ALL SELECT branch, 0, 0 FROM shapes) AS both_kinds
+         GROUP BY branch
     )
     INSERT INTO garun.search_days (tenant_id, event_date, branch_id, user_pseudo_id, ga_session_id, webuserid, term,
            found, failed, found_at, failed_at, session_found, alone, bought)
@@ -192,6 +214,7 @@ BEGIN
                       AND p.user_pseudo_id = pseudo AND p.ga_session_id = session)
       FROM terms t GROUP BY branch, pseudo, session, webuserid, alone, term;
 
+    PERFORM garun.settle_visits(p_tenant_id, p_day, v_a, v_b, v_settled.visitors_a, v_settled.visitors_b, v_settled.days);
     PERFORM garun.settle_facts(p_tenant_id, v_pseudos, v_sessions);
     PERFORM garun.settle_orders(p_tenant_id, p_day, v_orders);
 END
@@ -199,6 +222,6 @@ $$;
 
 COMMENT ON FUNCTION garun.rollup(UUID, DATE, JSONB) IS
     'Derives garun''s rows of one day anew from the event tables: session_days, cart_days, purchases, search_days,
-hour_stats, event_days. Called by loads before COMMIT, by the triggers of the event tables and by garun.rebuild.
+hour_stats, day_stats, event_days. Called by loads before COMMIT, by the triggers of the event tables and by garun.rebuild.
 p_rows: rows of the day per event table, for those who know them; null: they are counted. Takes an advisory lock per
 tenant that ends with the transaction.';

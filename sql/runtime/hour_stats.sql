@@ -8,7 +8,6 @@ CREATE TABLE IF NOT EXISTS garun.hour_stats (
     visits           INTEGER NOT NULL,
     visits_4h        INTEGER NOT NULL,
     visits_12h       INTEGER NOT NULL,
-    visits_day       INTEGER NOT NULL,
     searches         INTEGER NOT NULL,
     failed_searches  INTEGER NOT NULL
 );
@@ -22,5 +21,4 @@ COMMENT ON COLUMN garun.hour_stats.visits IS 'Sessions with a page view in this 
 COMMENT ON COLUMN garun.hour_stats.visits_4h IS
     'Sessions with a page view in the 4 hours from this one on; in hours 0, 4, ... 20, else 0';
 COMMENT ON COLUMN garun.hour_stats.visits_12h IS 'The same of 12 hours; in hours 0 and 12';
-COMMENT ON COLUMN garun.hour_stats.visits_day IS 'The same of the whole day; in hour 0';
 COMMENT ON COLUMN garun.hour_stats.searches IS 'Searches, failed ones included, in a session or not';

@@ -1,6 +1,6 @@
 -- One row per session, day and branch: what every question about visits and visitors is answered from. Kept by
 -- garun.rollup in the transaction that replaces the day; `garun rebuild` makes it anew. A session is the pair
--- (user_pseudo_id, ga_session_id); events that lack one of them are in no row here.
+-- (user_pseudo_id, ga_session_id); events that lack one of them are in no row here. Migration 0002 adds columns.
 
 CREATE TABLE IF NOT EXISTS garun.session_days (
     tenant_id        UUID NOT NULL,
@@ -32,8 +32,8 @@ CREATE INDEX IF NOT EXISTS idx_session_days_shared ON garun.session_days(tenant_
 -- A session's other rows. The hash is a third of the work of the texts for a load; who asks compares the texts too.
 CREATE INDEX IF NOT EXISTS idx_session_days_session
     ON garun.session_days(hashtextextended(ga_session_id || user_pseudo_id, 0));
--- A visitor's sessions.
-CREATE INDEX IF NOT EXISTS idx_session_days_visitor ON garun.session_days(visitor_a);
+-- A visitor's sessions, and the last one before a day.
+CREATE INDEX IF NOT EXISTS idx_session_days_visitor_day ON garun.session_days(visitor_a, event_date);
 
 COMMENT ON TABLE garun.session_days IS
     'Sessions per day and branch, derived from the event tables: kept by loads and triggers, rebuilt by garun rebuild.';

@@ -262,22 +262,22 @@ t.test("migrations run once each, in order, together with all else", function()
   local dir <const> = copy_of_sql()
   local db <close> = pg.connect(t.postgres())
   schema.apply(db, with { dir = dir })
-  t.equal(schema.version(db), 1)
-  fs.write(dir .. "/migrations/0002_first.sql", "CREATE TABLE one (x int);\n")
-  fs.write(dir .. "/migrations/0003_second.sql", "ALTER TABLE one ADD COLUMN y int;\nSELECT 1 / 0;\n")
+  t.equal(schema.version(db), 2)
+  fs.write(dir .. "/migrations/0003_first.sql", "CREATE TABLE one (x int);\n")
+  fs.write(dir .. "/migrations/0004_second.sql", "ALTER TABLE one ADD COLUMN y int;\nSELECT 1 / 0;\n")
   local e <const> = t.raises({ code = "22012" }, schema.apply, db, with { dir = dir })
-  t.match(e.message, "0003_second.sql:2: division by zero")
-  t.equal(schema.version(db), 1, "all of it or nothing")
+  t.match(e.message, "0004_second.sql:2: division by zero")
+  t.equal(schema.version(db), 2, "all of it or nothing")
   t.equal(db:value "SELECT to_regclass('one')::text", nil)
 
-  fs.write(dir .. "/migrations/0003_second.sql", "ALTER TABLE one ADD COLUMN y int;\n")
-  t.match(texts(schema.check(db, with { dir = dir })), "0002_first.sql is not applied yet")
+  fs.write(dir .. "/migrations/0004_second.sql", "ALTER TABLE one ADD COLUMN y int;\n")
+  t.match(texts(schema.check(db, with { dir = dir })), "0003_first.sql is not applied yet")
   local done <const> = schema.apply(db, with { dir = dir })
   t.equal({ done.migrations[1].name, done.migrations[2].name }, { "first", "second" })
-  t.equal(schema.version(db), 3)
+  t.equal(schema.version(db), 4)
   t.equal(schema.apply(db, with { dir = dir }).migrations, {})
   t.equal(schema.check(db, with { dir = dir }), {})
-  t.equal(db:value "SELECT count(*) FROM garun.migrations WHERE checksum ~ '^[0-9a-f]{64}$' AND duration >= '0'", 3)
+  t.equal(db:value "SELECT count(*) FROM garun.migrations WHERE checksum ~ '^[0-9a-f]{64}$' AND duration >= '0'", 4)
 end)
 
 t.test("a migration with CRLF line ends is the same migration", function()
@@ -292,23 +292,23 @@ end)
 t.test("a changed migration, a gap and a database that is newer are refused and told by check", function()
   local dir <const> = copy_of_sql()
   local db <close> = pg.connect(t.postgres())
-  fs.write(dir .. "/migrations/0002_next.sql", "CREATE TABLE one (x int);\n")
+  fs.write(dir .. "/migrations/0003_next.sql", "CREATE TABLE one (x int);\n")
   schema.apply(db, with { dir = dir })
   local function refused(pattern)
     t.match(t.raises({ kind = "schema", code = "migration" }, schema.apply, db, with { dir = dir }).message, pattern)
   end
-  fs.append(dir .. "/migrations/0002_next.sql", "-- changed\n")
-  refused "0002_next.sql was changed after it was applied"
+  fs.append(dir .. "/migrations/0003_next.sql", "-- changed\n")
+  refused "0003_next.sql was changed after it was applied"
   t.match(texts(schema.check(db, with { dir = dir })), "was changed after it was applied")
 
-  fs.remove(dir .. "/migrations/0002_next.sql")
-  refused "has had migration 0002 %(next%).*newer garun"
+  fs.remove(dir .. "/migrations/0003_next.sql")
+  refused "has had migration 0003 %(next%).*newer garun"
   t.match(texts(schema.check(db, with { dir = dir })), "newer garun")
-  t.equal(schema.version(db), 2, "nothing was changed")
+  t.equal(schema.version(db), 3, "nothing was changed")
 
-  fs.write(dir .. "/migrations/0003_gap.sql", "SELECT 1;\n")
-  refused "0003_gap.sql: migration 0002 is missing before it"
-  fs.rename(dir .. "/migrations/0003_gap.sql", dir .. "/migrations/0001_twice.sql")
+  fs.write(dir .. "/migrations/0004_gap.sql", "SELECT 1;\n")
+  refused "0004_gap.sql: migration 0003 is missing before it"
+  fs.rename(dir .. "/migrations/0004_gap.sql", dir .. "/migrations/0001_twice.sql")
   refused "the number 0001 is taken"
   fs.rename(dir .. "/migrations/0001_twice.sql", dir .. "/migrations/twice.sql")
   refused "is called NNNN_what_it_does"
@@ -471,7 +471,7 @@ t.test("init_db derives the days of a database that was filled before there were
   local conn <close> = db.connect()
   local tenant <const> = conn:value "select id::text from tenant_config"
   local want <const> = conn:value("select get_complete_dashboard_data($1, null, null)", tenant)
-  for _, name in ipairs { "session_days", "cart_days", "purchases", "search_days", "hour_stats", "event_days" } do
+  for _, name in ipairs { "session_days", "cart_days", "purchases", "search_days", "hour_stats", "day_stats", "event_days" } do
     conn:exec("truncate garun." .. name)
   end
   local r <const> = db.garun { "init_db.lua" }

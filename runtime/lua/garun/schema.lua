@@ -120,7 +120,7 @@ local function wanted(tx, plan)
     tx:script("ALTER SCHEMA garun RENAME TO garun_live")
   end
   set_path(tx, SCRATCH)
-  for _, room in ipairs { "tables", "runtime", "indexes", "migrations" } do
+  for _, room in ipairs { "tables", "runtime", "migrations", "indexes" } do
     for _, file in ipairs(plan[room]) do
       run_file(tx, file)
       relations(tx, makers, file)
@@ -201,7 +201,7 @@ local function apply(tx, plan, options)
   end
   local report <const> = { created = {}, mended = {}, unchanged = 0, functions = #plan.functions, migrations = {} }
   set_path(tx, target)
-  for _, room in ipairs { "tables", "runtime", "functions", "indexes" } do
+  local function run_room(room)
     for _, file in ipairs(plan[room]) do
       -- What makes no table and no index (functions, the schema garun itself) is run every time.
       local needed <const> = fresh or not file.makes or to_run[file]
@@ -220,11 +220,15 @@ local function apply(tx, plan, options)
       ::continue::
     end
   end
+  run_room "tables"
+  run_room "runtime"
   for _, file in ipairs(pending) do
     local seconds <const> = apply_migration(tx, file)
     report.migrations[#report.migrations + 1] = { version = file.version, name = file.title, seconds = seconds }
     say(options, "%s: applied in %.2f s", file.shown, seconds)
   end
+  run_room "functions"
+  run_room "indexes"
 
   report.differences = fresh and {} or catalog.compare(want, live(tx, target))
   report.seconds = tx:value("SELECT extract(epoch FROM clock_timestamp() - $1::timestamptz)::float8", started)
