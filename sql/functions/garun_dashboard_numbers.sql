@@ -25,7 +25,7 @@ BEGIN
            AND (p_location_id IS NULL OR branch_id = p_location_id)
          GROUP BY branch_id
     ), days AS (
-        -- Which of a day's visits are new in the range: see garun.day_stats.
+        -- What of a day is new in the range: see garun.day_stats.
         SELECT d.*, width_bucket(d.event_date - p_start_date, d.gaps) AS w,
                width_bucket(d.event_date - p_start_date, d.here_gaps) AS h
           FROM garun.day_stats d
@@ -35,10 +35,10 @@ BEGIN
         SELECT coalesce(k.place, 0) AS place, d.branch_id, sum(d.searches) AS searches, sum(d.failed_searches) AS failed,
                sum(d.visits) > 0 AS visited,
                sum(d.visits - coalesce(d.gap_visits[d.w], 0)) AS visits,
-               sum(d.visits - coalesce(d.gap_users[d.w], 0)) AS users,
+               sum(d.users - coalesce(d.gap_users[d.w], 0)) AS users,
                coalesce(sum(d.gap_repeats[d.w]), 0) AS repeats,
                sum(d.visits - coalesce(d.here_gap_visits[d.h], 0)) AS here_visits,
-               sum(d.visits - coalesce(d.here_gap_users[d.h], 0)) AS here_users,
+               sum(d.here_users - coalesce(d.here_gap_users[d.h], 0)) AS here_users,
                coalesce(sum(d.here_gap_repeats[d.h]), 0) AS here_repeats
           FROM days d LEFT JOIN known k ON k.location_id = d.branch_id
          GROUP BY 1, 2

@@ -1,5 +1,5 @@
--- Derives a day's rows of session_days, cart_days, purchases, search_days, hour_stats, day_stats and event_days from the
--- event tables, and settles what hangs together with other days: a session that crosses midnight, an order that was
+-- Derives a day's rows of session_days, visitor_days, cart_days, purchases, search_days, hour_stats, day_stats and
+-- event_days from the event tables, and settles what hangs together with other days: a session that crosses midnight, an order that was
 -- reported again. One at a time per tenant, from here to the end of the transaction, for two days that are loaded side
 -- by side may share a session and would not see each other's.
 
@@ -34,13 +34,15 @@ BEGIN
 
     WITH gone AS (
         DELETE FROM garun.session_days WHERE tenant_id = p_tenant_id AND event_date = p_day
-        RETURNING user_pseudo_id, ga_session_id, alone, visitor_a, visitor_b)
-    SELECT array_agg(user_pseudo_id) FILTER (WHERE NOT alone), array_agg(ga_session_id) FILTER (WHERE NOT alone),
-           array_agg(visitor_a), array_agg(visitor_b)
-      INTO v_pseudos, v_sessions, v_a, v_b FROM gone;
+        RETURNING user_pseudo_id, ga_session_id, alone)
+    SELECT array_agg(user_pseudo_id) FILTER (WHERE NOT alone), array_agg(ga_session_id) FILTER (WHERE NOT alone)
+      INTO v_pseudos, v_sessions FROM gone;
     WITH gone AS (
         DELETE FROM garun.purchases WHERE tenant_id = p_tenant_id AND event_date = p_day RETURNING transaction_id)
     SELECT array_agg(DISTINCT transaction_id) INTO v_orders FROM gone WHERE transaction_id NOT IN ('', '(not set)');
+    WITH gone AS (
+        DELETE FROM garun.visitor_days WHERE tenant_id = p_tenant_id AND event_date = p_day RETURNING visitor_a, visitor_b)
+    SELECT array_agg(visitor_a), array_agg(visitor_b) INTO v_a, v_b FROM gone;
     DELETE FROM garun.cart_days WHERE tenant_id = p_tenant_id AND event_date = p_day;
     DELETE FROM garun.search_days WHERE tenant_id = p_tenant_id AND event_date = p_day;
     DELETE FROM garun.hour_stats WHERE tenant_id = p_tenant_id AND event_date = p_day;
@@ -72,16 +74,12 @@ BEGIN
     FOREACH v_plain IN ARRAY ARRAY[true, false] LOOP
         BEGIN
             INSERT INTO garun.session_days (tenant_id, event_date, branch_id, user_pseudo_id, ga_session_id, events, page_views,
-                   last_at, page_view_at, hours, alone, webuserid, own_webuserid, webuserid_at, pages, page,
-                   visit_before, visit_before_that, here_visit_before, here_visit_before_that)
+                   last_at, page_view_at, hours, alone, webuserid, own_webuserid, webuserid_at, pages, page)
             SELECT p_tenant_id, p_day, branch, pseudo, session, events, page_views, last_at, page_view_at,
                    hours, true,
                    substr(last_webuser, 19), substr(last_webuser, 19), substr(last_webuser, 1, 18)::bigint,
                    CASE WHEN first_page IS NULL THEN 0 WHEN first_page = last_page THEN 1 ELSE 2 END,
-                   CASE WHEN first_page = last_page THEN first_page END,
-                   b.event_date, b.visit_before,
-                   CASE WHEN b.branch_id IS DISTINCT FROM branch THEN h.event_date ELSE b.event_date END,
-                   CASE WHEN b.branch_id IS DISTINCT FROM branch THEN h.here_visit_before ELSE b.here_visit_before END
+                   CASE WHEN first_page = last_page THEN first_page END
               FROM (
                 SELECT branch, pseudo, session, count(*) AS events, count(view) AS page_views,
                        max(at) AS last_at, max(at) FILTER (WHERE view) AS page_view_at,
@@ -116,13 +114,7 @@ BEGIN
                       FROM no_search_results WHERE tenant_id = p_tenant_id AND event_date = p_day
                     OFFSET 0) AS events
                  WHERE pseudo IS NOT NULL AND session IS NOT NULL
-                 GROUP BY branch, pseudo, session) AS found
-             CROSS JOIN LATERAL (SELECT coalesce('w' || substr(last_webuser, 19), 'p' || pseudo)) AS who(visitor)
-              LEFT JOIN LATERAL garun.last_visit(p_tenant_id, hashtextextended(visitor, 0), hashtextextended(visitor, 1),
-                                                 CASE WHEN page_views > 0 THEN p_day END, true, NULL) b ON true
-              LEFT JOIN LATERAL garun.last_visit(p_tenant_id, hashtextextended(visitor, 0), hashtextextended(visitor, 1),
-                                                 CASE WHEN b.branch_id IS DISTINCT FROM branch THEN b.event_date + 1 END,
-                                                 false, branch) h ON true;
+                 GROUP BY branch, pseudo, session) AS found;
             EXIT;
         EXCEPTION WHEN invalid_text_representation OR numeric_value_out_of_range THEN
             IF NOT v_plain THEN
@@ -214,14 +206,14 @@ BEGIN
                       AND p.user_pseudo_id = pseudo AND p.ga_session_id = session)
       FROM terms t GROUP BY branch, pseudo, session, webuserid, alone, term;
 
-    PERFORM garun.settle_visits(p_tenant_id, p_day, v_a, v_b, v_settled.visitors_a, v_settled.visitors_b, v_settled.days);
+    PERFORM garun.settle_visitors(p_tenant_id, p_day, v_a, v_b, v_settled.visitors_a, v_settled.visitors_b, v_settled.days);
     PERFORM garun.settle_facts(p_tenant_id, v_pseudos, v_sessions);
     PERFORM garun.settle_orders(p_tenant_id, p_day, v_orders);
 END
 $$;
 
 COMMENT ON FUNCTION garun.rollup(UUID, DATE, JSONB) IS
-    'Derives garun''s rows of one day anew from the event tables: session_days, cart_days, purchases, search_days,
-hour_stats, day_stats, event_days. Called by loads before COMMIT, by the triggers of the event tables and by garun.rebuild.
+    'Derives garun''s rows of one day anew from the event tables: session_days, visitor_days, cart_days,
+purchases, search_days, hour_stats, day_stats, event_days. Called by loads before COMMIT, by the triggers of the event tables and by garun.rebuild.
 p_rows: rows of the day per event table, for those who know them; null: they are counted. Takes an advisory lock per
 tenant that ends with the transaction.';

@@ -57,4 +57,4 @@ $$;
 COMMENT ON FUNCTION garun.settle_shared(UUID, DATE, TEXT[], TEXT[]) IS
     'For the sessions of p_day that have other rows (other days, other branches), and for those named: brings user, alone
 and session_before of all their rows in garun.session_days to what all days together say. Returns these sessions, null when
-there is none, and the visitors that lost or gained a row by it, with the day of the row: garun.settle_visits goes on there.';
+there is none, and the visitors that lost or gained a row by it, with the day of the row: garun.settle_visitors goes on there.';

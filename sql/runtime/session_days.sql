@@ -32,7 +32,7 @@ CREATE INDEX IF NOT EXISTS idx_session_days_shared ON garun.session_days(tenant_
 -- A session's other rows. The hash is a third of the work of the texts for a load; who asks compares the texts too.
 CREATE INDEX IF NOT EXISTS idx_session_days_session
     ON garun.session_days(hashtextextended(ga_session_id || user_pseudo_id, 0));
--- A visitor's sessions, and the last one before a day.
+-- A visitor's sessions, of a day or of all.
 CREATE INDEX IF NOT EXISTS idx_session_days_visitor_day ON garun.session_days(visitor_a, event_date);
 
 COMMENT ON TABLE garun.session_days IS

@@ -7,7 +7,7 @@ local s <const> = require "support"
 local t <const> = require "garun.test"
 local task <const> = require "garun.task"
 
-local derived <const> = { "session_days", "cart_days", "purchases", "search_days", "hour_stats", "day_stats",
+local derived <const> = { "session_days", "visitor_days", "cart_days", "purchases", "search_days", "hour_stats", "day_stats",
   "event_days" }
 
 -- Hostile events of 12 days from 2024-03-25 in a database of their own; its tenant.
@@ -93,7 +93,7 @@ t.test("a dashboard made wrong by hand is right again", function()
   conn:exec "update garun.cart_days set value = -1"
   conn:exec "delete from garun.hour_stats"
   conn:exec "update garun.day_stats set visits = visits + 1, gaps = '{0}', gap_users = '{1}', searches = 0"
-  conn:exec "update garun.session_days set visit_before = event_date, here_visit_before_that = event_date"
+  conn:exec "update garun.visitor_days set day_before = event_date - 1, here_twice_since = null"
   local wrong <const> = analytics.dashboard(conn, { tenant = tenant }).metrics
   for _, name in ipairs { "totalRevenue", "totalPurchases", "totalVisitors", "totalSearches" } do
     t.ok(wrong[name] ~= right.metrics[name], name .. " is wrong now")

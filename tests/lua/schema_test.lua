@@ -471,7 +471,7 @@ t.test("init_db derives the days of a database that was filled before there were
   local conn <close> = db.connect()
   local tenant <const> = conn:value "select id::text from tenant_config"
   local want <const> = conn:value("select get_complete_dashboard_data($1, null, null)", tenant)
-  for _, name in ipairs { "session_days", "cart_days", "purchases", "search_days", "hour_stats", "day_stats", "event_days" } do
+  for _, name in ipairs { "session_days", "visitor_days", "cart_days", "purchases", "search_days", "hour_stats", "day_stats", "event_days" } do
     conn:exec("truncate garun." .. name)
   end
   local r <const> = db.garun { "init_db.lua" }

@@ -47,7 +47,8 @@ end
 
 -- Statistics of the derived rows: without them a question asked right after a first load joins a month row by row.
 function ledger.analyze(db)
-  db:exec "analyze garun.session_days, garun.cart_days, garun.purchases, garun.search_days, garun.hour_stats, garun.day_stats"
+  db:exec [[analyze garun.session_days, garun.visitor_days, garun.cart_days, garun.purchases, garun.search_days,
+    garun.hour_stats, garun.day_stats]]
 end
 
 -- The newest load of this source when all that it loaded is still there as it left it; nil otherwise.
