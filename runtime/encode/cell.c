@@ -13,6 +13,9 @@
 #include "encode/text.h"
 #include "encode/when.h"
 
+/* A longer text's members are left to the server to sort: this bounds what order.c needs. */
+#define ORDER_MOST 262144u
+
 bool cell_init(struct cell *c)
 {
     struct err e;
@@ -33,6 +36,7 @@ void cell_free(struct cell *c)
         doc_free(&c->doc);
     trie_free(&c->trie);
     buf_free(&c->text);
+    order_free(&c->order);
     *c = (struct cell){ 0 };
 }
 
@@ -411,8 +415,14 @@ static enum cell_status put_json(struct cell *c, const struct plan_column *col, 
 {
     if (col->type == PLAN_JSONB)
         out->data[out->len++] = 1;         /* the version that jsonb_recv knows; JSON text follows */
-    if (v->doc && (v->kind == PLAN_AS_JSON || v->type != '"'))
-        return emit_json(out, v->doc, v->at, v->end) ? CELL_OK : CELL_MEMORY;
+    if (v->doc && (v->kind == PLAN_AS_JSON || v->type != '"')) {
+        size_t from = out->len;
+        if (!emit_json(out, v->doc, v->at, v->end))
+            return CELL_MEMORY;
+        size_t len = out->len - from;
+        bool known = col->type == PLAN_JSONB && (v->type == '{' || v->type == '[') && len <= ORDER_MOST;
+        return !known || order_members(&c->order, out->data + from, len) ? CELL_OK : CELL_MEMORY;
+    }
     if (v->type == CELL_JSON_TEXT)
         return put_string(c, col, v, out);
     if (v->len == 0 && (col->flags & PLAN_EMPTY_NULL))

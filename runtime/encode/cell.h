@@ -1,13 +1,14 @@
 /* cell.h - one value into one column, in the form that its type's receive function reads (PostgreSQL manual, COPY,
  * Binary Format; src/backend/utils/adt), so that PostgreSQL can never refuse it.
  *
- * Owns a small JSON reader for texts that go into json columns, nothing else. A value that does not fit is cut,
+ * Owns a small JSON reader for texts that go into json columns and what jsonb's order takes, nothing else. A value that does not fit is cut,
  * made NULL or rejected, as its column says. */
 #ifndef GARUN_CELL_H
 #define GARUN_CELL_H
 
 #include "core/buf.h"
 #include "encode/doc.h"
+#include "encode/order.h"
 #include "encode/plan.h"
 #include "encode/scan.h"
 
@@ -33,6 +34,7 @@ struct cell {                  /* zero-initialise, then cell_init */
     struct doc   doc;
     struct scan *scan;             /* NULL before the first text that is to be JSON */
     struct buf   text;
+    struct order order;
 };
 
 bool cell_init(struct cell *c);

@@ -419,11 +419,11 @@ static void one_element_may_serve_several_paths(void **state)
               " { name = 'd', type = 'text', from = 'ps[name=n].v' }, { name = 'w', type = 'jsonb', from = '.' } } "
               "} } }");
     gives_rows("{\"ps\":[{\"x\":null,\"key\":\"k\",\"v\":1,\"y\":null,\"name\":\"n\"}]}\n",
-               "1\t1\t1\t1\t{\"ps\":[{\"key\":\"k\",\"v\":1,\"name\":\"n\"}]}\n");
+               "1\t1\t1\t1\t{\"ps\":[{\"v\":1,\"key\":\"k\",\"name\":\"n\"}]}\n");
     gives_rows("{\"ps\":[{\"v\":0,\"e\":\"\\n\"},{\"v\":1,\"key\":\"K\",\"e\":\"\\n\"},{\"name\":\"n\","
                "\"key\":\"k\",\"v\":\"\\t\"}]}\n",
-               "0\t\\t\t1\t\\t\t{\"ps\":[{\"v\":0,\"e\":\"\\\\n\"},{\"v\":1,\"key\":\"K\",\"e\":\"\\\\n\"},"
-               "{\"name\":\"n\",\"key\":\"k\",\"v\":\"\\\\t\"}]}\n");
+               "0\t\\t\t1\t\\t\t{\"ps\":[{\"e\":\"\\\\n\",\"v\":0},{\"e\":\"\\\\n\",\"v\":1,\"key\":\"K\"},"
+               "{\"v\":\"\\\\t\",\"key\":\"k\",\"name\":\"n\"}]}\n");
     fixture_close(&f);
 }
 
