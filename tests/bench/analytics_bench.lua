@@ -1,12 +1,8 @@
 -- analytics_bench: times every analytics function on a month of events (analytics_data.lua) in a private server with the
 -- settings operators get. Prints medians against the targets; --explain NAME shows where a function's time goes.
 
-local host <const> = require "garun.core.host"
 local pg <const> = require "garun.pg"
-local fs <const> = require "garun.fs"
 local data <const> = require "analytics_data"
-local private_pg <const> = require "garun.private_pg"
-local proc <const> = require "garun.proc"
 local time <const> = require "garun.time"
 
 local ROOT <const> = (arg[0]:match("^(.*)/[^/]*$") or ".") .. "/../.."
@@ -73,32 +69,10 @@ local function median(list)
   return list[(#list + 1) // 2]
 end
 
-local function database(o)
-  local name <const> = "analytics_" .. o.scale
-  local _, at <const> = private_pg.start { var = o.dir .. "/analytics" }
-  local where <const> = { host = at.host, port = at.port, user = at.user, database = name }
-  local admin <close> = pg.connect { host = at.host, port = at.port, user = at.user, database = "postgres" }
-  if admin:value("select count(*) from pg_database where datname = $1", name) > 0 then return where end
-  where.database = name .. "_unfinished"
-  admin:exec("drop database if exists " .. where.database)
-  admin:exec("create database " .. where.database)
-  local r <const> = proc.run { host.exe(), "--env", "/dev/null", ROOT .. "/scripts/init_db.lua", env = { POSTGRES_HOST = at.host,
-    POSTGRES_PORT = tostring(at.port), POSTGRES_USER = at.user, POSTGRES_DATABASE = where.database } }
-  if r.status ~= 0 then error(r.stderr, 0) end
-  do
-    local db <close> = pg.connect(where)
-    data.make(db, o.scale, print)
-  end
-  admin:exec(string.format("alter database %s rename to %s", where.database, name))
-  where.database = name
-  o.rebuild = true
-  return where
-end
-
 local o <const> = options()
-fs.mkdir(o.dir, { parents = true })
-local db <close> = pg.connect(database(o))
-if o.rebuild then
+local where <const>, made <const> = data.database(o.dir, o.scale, print)
+local db <close> = pg.connect(where)
+if o.rebuild or made then
   local started <const> = time.monotonic()
   local days <const> = db:value("select garun.rebuild($1)", data.TENANT)
   print(string.format("rebuild: %d days in %.1f s", days, time.monotonic() - started))

@@ -2,6 +2,14 @@
 -- views, 250 k view_item, 50 k add_to_cart, 15 k purchases and 110 k searches over 31 days at 150 branches. Rows are as
 -- wide as real ones. analytics_bench.lua times the functions on it.
 
+local fs <const> = require "garun.fs"
+local host <const> = require "garun.core.host"
+local pg <const> = require "garun.pg"
+local private_pg <const> = require "garun.private_pg"
+local proc <const> = require "garun.proc"
+
+local ROOT <const> = debug.getinfo(1, "S").source:match "^@(.*)/tests/bench/" or "."
+
 local data <const> = {}
 
 data.TENANT = "0b5e5a3c-6f0e-4c51-8d8e-2f5a1c0de001"
@@ -103,6 +111,30 @@ function data.make(db, scale, say)
   end)
   for _, index in ipairs(indexes) do db:exec(index.def) end
   db:exec "drop table bench_sessions"
+end
+
+-- Where the database with the data of this scale is, for pg.connect, and whether it was made now: in a private server
+-- under dir, kept for the next run.
+function data.database(dir, scale, say)
+  fs.mkdir(dir, { parents = true })
+  local name <const> = "analytics_" .. scale
+  local _, at <const> = private_pg.start { var = dir .. "/analytics" }
+  local where <const> = { host = at.host, port = at.port, user = at.user, database = name }
+  local admin <close> = pg.connect { host = at.host, port = at.port, user = at.user, database = "postgres" }
+  if admin:value("select count(*) from pg_database where datname = $1", name) > 0 then return where, false end
+  where.database = name .. "_unfinished"
+  admin:exec("drop database if exists " .. where.database)
+  admin:exec("create database " .. where.database)
+  local r <const> = proc.run { host.exe(), "--env", "/dev/null", ROOT .. "/scripts/init_db.lua", env = { POSTGRES_HOST = at.host,
+    POSTGRES_PORT = tostring(at.port), POSTGRES_USER = at.user, POSTGRES_DATABASE = where.database } }
+  if r.status ~= 0 then error(r.stderr, 0) end
+  do
+    local db <close> = pg.connect(where)
+    data.make(db, scale, say)
+  end
+  admin:exec(string.format("alter database %s rename to %s", where.database, name))
+  where.database = name
+  return where, true
 end
 
 return data
