@@ -1,8 +1,8 @@
 /* cell.h - one value into one column, in the form that its type's receive function reads (PostgreSQL manual, COPY,
  * Binary Format; src/backend/utils/adt), so that PostgreSQL can never refuse it.
  *
- * Owns a small JSON reader for texts that go into json columns and what jsonb's order takes, nothing else. A value that does not fit is cut,
- * made NULL or rejected, as its column says. */
+ * Owns a small JSON reader for texts that go into json columns and what jsonb's order takes, nothing else. A value that
+ * does not fit is cut, made NULL or rejected, as its column says. */
 #ifndef GARUN_CELL_H
 #define GARUN_CELL_H
 

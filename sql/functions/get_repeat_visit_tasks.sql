@@ -11,83 +11,20 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY INVOKER
 SET search_path = public, pg_temp
 SET jit = off
 SET max_parallel_workers_per_gather = 0
--- The planner takes two columns that are one key for two filters, and expects next to nothing.
-SET enable_mergejoin = off
 SET plan_cache_mode = force_custom_plan
 SET work_mem = '64MB'
 SET hash_mem_multiplier = 4
 AS $$
 DECLARE
     v_query TEXT := nullif(lower(p_query), '');
-    v_start DATE := coalesce(p_start_date, '-infinity');
     v_total BIGINT;
     v_data  JSONB;
 BEGIN
     PERFORM garun.check_range(p_tenant_id, p_start_date, p_end_date);
     PERFORM garun.check_page(p_page, p_limit);
 
-    -- A visitor has come twice in the range from one day on: that day's row names the visitor once, so nobody needs to
-    -- be grouped to be found (garun.visitor_days).
-    WITH twice AS (
-        SELECT d.visitor_a, d.visitor_b
-          FROM garun.visitor_days d
-         WHERE d.tenant_id = p_tenant_id AND p_location_id IS NULL AND d.leads
-           AND d.twice_since >= v_start AND (d.was_twice_since IS NULL OR d.was_twice_since < v_start)
-           AND (p_start_date IS NULL OR d.event_date >= p_start_date)
-           AND (p_end_date IS NULL OR d.event_date <= p_end_date)
-        UNION ALL
-        SELECT d.visitor_a, d.visitor_b
-          FROM garun.visitor_days d
-         WHERE d.tenant_id = p_tenant_id AND d.branch_id = p_location_id
-           AND d.here_twice_since >= v_start AND (d.here_was_twice_since IS NULL OR d.here_was_twice_since < v_start)
-           AND (p_start_date IS NULL OR d.event_date >= p_start_date)
-           AND (p_end_date IS NULL OR d.event_date <= p_end_date)
-    ), bought AS (
-        SELECT b.visitor_a, b.visitor_b, b.user_pseudo_id FROM garun.purchases b
-         WHERE b.tenant_id = p_tenant_id AND b.user_pseudo_id IS NOT NULL
-           AND (p_start_date IS NULL OR b.event_date >= p_start_date)
-           AND (p_end_date IS NULL OR b.event_date <= p_end_date)
-    ), buyers AS (
-        SELECT visitor_a, visitor_b FROM bought
-        UNION ALL
-        -- under any of their ids: the anonymous by the pseudo id that bought,
-        SELECT hashtextextended('p' || user_pseudo_id, 0), hashtextextended('p' || user_pseudo_id, 1) FROM bought
-        UNION ALL
-        -- and who is known when seen in the range under one that did.
-        SELECT s.visitor_a, s.visitor_b
-          FROM garun.session_days s
-         WHERE s.tenant_id = p_tenant_id AND s.webuserid IS NOT NULL
-           AND s.user_pseudo_id IN (SELECT b.user_pseudo_id FROM bought b)
-           AND (p_start_date IS NULL OR s.event_date >= p_start_date)
-           AND (p_end_date IS NULL OR s.event_date <= p_end_date)
-    ), visitors AS NOT MATERIALIZED (
-        SELECT t.visitor_a, t.visitor_b
-          FROM twice t
-         WHERE NOT EXISTS (SELECT FROM buyers b WHERE b.visitor_a = t.visitor_a AND b.visitor_b = t.visitor_b)
-           AND (v_query IS NULL OR (t.visitor_a, t.visitor_b) IN (
-               SELECT hashtextextended('w' || u, 0), hashtextextended('w' || u, 1)
-                 FROM garun.users_like(p_tenant_id, v_query) u))
-    ), parts AS (
-        SELECT d.visitor_a, d.visitor_b, d.visits, d.page_views, d.last_at
-          FROM garun.visitor_days d
-         WHERE d.tenant_id = p_tenant_id
-           AND (p_start_date IS NULL OR d.event_date >= p_start_date)
-           AND (p_end_date IS NULL OR d.event_date <= p_end_date)
-           AND (p_location_id IS NULL OR d.branch_id = p_location_id)
-        UNION ALL
-        -- What a session of several rows has too many of, and its last event, which a row without a page view may have.
-        SELECT s.visitor_a, s.visitor_b, 1 - count(*) FILTER (WHERE s.page_views > 0)::int, 0, max(s.last_at)
-          FROM garun.session_days s
-         WHERE s.tenant_id = p_tenant_id AND NOT s.alone
-           AND (p_start_date IS NULL OR s.event_date >= p_start_date)
-           AND (p_end_date IS NULL OR s.event_date <= p_end_date)
-           AND (p_location_id IS NULL OR s.branch_id = p_location_id)
-         GROUP BY s.user_pseudo_id, s.ga_session_id, s.visitor_a, s.visitor_b HAVING sum(s.page_views) > 0
-    ), wanted AS MATERIALIZED (
-        SELECT p.visitor_a, p.visitor_b, sum(p.visits) AS visits, sum(p.page_views) AS page_views, max(p.last_at) AS last_at
-          FROM parts p
-         WHERE EXISTS (SELECT FROM visitors v WHERE v.visitor_a = p.visitor_a AND v.visitor_b = p.visitor_b)
-         GROUP BY 1, 2
+    WITH wanted AS MATERIALIZED (
+        SELECT * FROM garun.repeat_visitors(p_tenant_id, v_query, p_location_id, p_start_date, p_end_date)
     ), page AS (
         SELECT row_number() OVER () AS place, w.* FROM (
             SELECT * FROM wanted

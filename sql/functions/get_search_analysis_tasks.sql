@@ -25,81 +25,58 @@ BEGIN
     PERFORM garun.check_range(p_tenant_id, p_start_date, p_end_date);
     PERFORM garun.check_page(p_page, p_limit);
 
-    -- A session that is alone has all of a term's searches in one row. The others are put together first.
-    WITH searches AS NOT MATERIALIZED (
-        SELECT s.* FROM garun.search_days s
-         WHERE s.tenant_id = p_tenant_id
-           AND (p_start_date IS NULL OR s.event_date >= p_start_date)
-           AND (p_end_date IS NULL OR s.event_date <= p_end_date)
-           AND (p_location_id IS NULL OR s.branch_id = p_location_id)
-    ), whole AS (
-        SELECT event_date AS found_on, event_date AS failed_on, found, failed, found_at, failed_at, session_found, bought,
-               user_pseudo_id, ga_session_id, webuserid, term
-          FROM searches WHERE alone AND user_pseudo_id IS NOT NULL
-        UNION ALL
-        SELECT (array_agg(event_date ORDER BY found_at DESC NULLS LAST, event_date DESC))[1],
-               (array_agg(event_date ORDER BY failed_at DESC NULLS LAST, event_date DESC))[1], sum(found)::int,
-               sum(failed)::int, max(found_at), max(failed_at),
-               sum(sum(found)) OVER (PARTITION BY user_pseudo_id, ga_session_id)::int, bool_or(bought), user_pseudo_id,
-               ga_session_id, max(webuserid), term
-          FROM searches WHERE NOT alone GROUP BY user_pseudo_id, ga_session_id, term
-        UNION ALL
-        SELECT NULL, (array_agg(event_date ORDER BY failed_at DESC NULLS LAST, event_date DESC))[1], 0,
-               sum(failed)::int, NULL, max(failed_at), 0, false, NULL, NULL, NULL, term
-          FROM searches WHERE user_pseudo_id IS NULL AND failed > 0 GROUP BY term
-    ), tasks AS (
-        SELECT 'no_results' AS search_type, failed AS search_count, failed_at AS at, failed_on AS event_date, w.user_pseudo_id,
-               w.ga_session_id, w.webuserid, w.term
-          FROM whole w WHERE failed > 0 AND term <> ''
-        UNION ALL
-        SELECT CASE WHEN bought THEN 'converted' ELSE 'no_conversion' END, found, found_at, found_on,
+    SELECT count(*) FILTER (WHERE w.failed > 0)
+           + count(*) FILTER (WHERE w.found > 0 AND w.session_found >= 3 AND (NOT w.bought OR p_include_converted))
+      INTO v_total
+      FROM garun.searches(p_tenant_id, p_location_id, p_start_date, p_end_date) w
+     WHERE v_query IS NULL OR strpos(w.term, v_query) > 0
+        OR w.webuserid IN (SELECT * FROM garun.users_like(p_tenant_id, v_query));
+
+    WITH tasks AS (
+        SELECT 'no_results' AS search_type, w.failed AS search_count, w.failed_at AS at, w.failed_on AS event_date,
                w.user_pseudo_id, w.ga_session_id, w.webuserid, w.term
-          FROM whole w WHERE found > 0 AND term <> '' AND session_found >= 3 AND (NOT bought OR p_include_converted)
-    ), wanted AS (
-        SELECT t.* FROM tasks t
-         WHERE v_query IS NULL OR strpos(t.term, v_query) > 0
-            OR t.webuserid IN (SELECT * FROM garun.users_like(p_tenant_id, v_query))
+          FROM garun.searches(p_tenant_id, p_location_id, p_start_date, p_end_date) w
+         WHERE w.failed > 0
+        UNION ALL
+        SELECT CASE WHEN w.bought THEN 'converted' ELSE 'no_conversion' END, w.found, w.found_at, w.found_on, w.user_pseudo_id,
+               w.ga_session_id, w.webuserid, w.term
+          FROM garun.searches(p_tenant_id, p_location_id, p_start_date, p_end_date) w
+         WHERE w.found > 0 AND w.session_found >= 3 AND (NOT w.bought OR p_include_converted)
     ), page AS (
-        SELECT row_number() OVER () AS place, w.* FROM (
-            SELECT * FROM wanted
-             ORDER BY search_count DESC, at DESC NULLS LAST, search_type, term COLLATE "C",
-                      user_pseudo_id COLLATE "C" NULLS LAST, ga_session_id COLLATE "C" NULLS LAST
-             LIMIT p_limit OFFSET (p_page - 1)::bigint * p_limit) w
+        SELECT row_number() OVER () AS place, p.* FROM (
+            SELECT * FROM tasks t
+             WHERE v_query IS NULL OR strpos(t.term, v_query) > 0
+                OR t.webuserid IN (SELECT * FROM garun.users_like(p_tenant_id, v_query))
+             ORDER BY t.search_count DESC, t.at DESC NULLS LAST, t.search_type, t.term COLLATE "C",
+                      t.user_pseudo_id COLLATE "C" NULLS LAST, t.ga_session_id COLLATE "C" NULLS LAST
+             LIMIT p_limit OFFSET (p_page - 1)::bigint * p_limit) p
     )
-    SELECT (SELECT count(*) FROM wanted), (
-        SELECT jsonb_agg(jsonb_build_object(
+    SELECT jsonb_agg(jsonb_build_object(
                    'search_term', p.term, 'search_type', p.search_type, 'search_count', p.search_count,
                    'session_id', p.ga_session_id, 'event_date', p.event_date, 'user_id', p.webuserid,
                    'customer_name', u.buying_company_name, 'email', u.email, 'phone', u.cell_phone,
                    'office_phone', u.office_phone) ORDER BY p.place)
-          FROM page p
-          LEFT JOIN users u ON u.tenant_id = p_tenant_id AND u.user_id = p.webuserid COLLATE "default")
-      INTO v_total, v_data;
+      INTO v_data
+      FROM page p
+      LEFT JOIN users u ON u.tenant_id = p_tenant_id AND u.user_id = p.webuserid COLLATE "default";
 
-    WITH top AS (
-        SELECT s.term, sum(s.found + s.failed) AS n, sum(s.failed) AS failed,
-               count(*) FILTER (WHERE s.alone AND s.user_pseudo_id IS NOT NULL) AS sessions
-          FROM garun.search_days s
-         WHERE s.tenant_id = p_tenant_id AND s.term <> ''
-           AND (p_start_date IS NULL OR s.event_date >= p_start_date)
-           AND (p_end_date IS NULL OR s.event_date <= p_end_date)
-           AND (p_location_id IS NULL OR s.branch_id = p_location_id)
-         GROUP BY s.term
-         ORDER BY n DESC, s.term COLLATE "C" LIMIT 20
+    WITH top AS MATERIALIZED (
+        SELECT * FROM garun.top_terms(p_tenant_id, p_location_id, p_start_date, p_end_date)
     ), shared AS (
         SELECT term, count(*) AS sessions FROM (
             SELECT DISTINCT s.term, s.user_pseudo_id, s.ga_session_id
               FROM garun.search_days s
-             WHERE s.tenant_id = p_tenant_id AND NOT s.alone AND s.term IN (SELECT t.term FROM top t)
+             WHERE s.tenant_id = p_tenant_id AND (NOT s.alone OR s.user_pseudo_id IS NULL) AND NOT s.alone
+               AND s.term IN (SELECT t.term FROM top t)
                AND (p_start_date IS NULL OR s.event_date >= p_start_date)
                AND (p_end_date IS NULL OR s.event_date <= p_end_date)
                AND (p_location_id IS NULL OR s.branch_id = p_location_id)) d
          GROUP BY term
     )
-    SELECT jsonb_agg(jsonb_build_object('search_term', t.term, 'search_count', t.n,
+    SELECT jsonb_agg(jsonb_build_object('search_term', t.term, 'search_count', t.searches,
                                         'sessions', t.sessions + coalesce(s.sessions, 0), 'zero_results', t.failed)
-                     ORDER BY t.n DESC, t.term COLLATE "C")
-      INTO v_top FROM top t LEFT JOIN shared s USING (term);
+                     ORDER BY t.searches DESC, t.term COLLATE "C")
+      INTO v_top FROM top t LEFT JOIN shared s ON s.term = t.term;
     RETURN garun.envelope(v_data, v_total, p_page, p_limit) || jsonb_build_object('top_terms', coalesce(v_top, '[]'));
 END
 $$;

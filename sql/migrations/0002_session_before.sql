@@ -13,8 +13,9 @@ COMMENT ON COLUMN garun.session_days.here_session_before IS 'The same among the 
 -- garun.day_stats has the visits of whole days.
 ALTER TABLE garun.hour_stats DROP COLUMN IF EXISTS visits_day;
 
--- idx_session_days_visitor_day serves what this one did, garun.settle_shared what that one did.
+-- Each has a successor: idx_session_days_visitor_day, idx_session_days_shared_branch, garun.settle_shared.
 DROP INDEX IF EXISTS garun.idx_session_days_visitor;
+DROP INDEX IF EXISTS garun.idx_session_days_shared;
 DROP FUNCTION IF EXISTS garun.settle_sessions(UUID, DATE, TEXT[], TEXT[]);
 
 DELETE FROM garun.event_days;

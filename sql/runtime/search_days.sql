@@ -18,6 +18,9 @@ CREATE TABLE IF NOT EXISTS garun.search_days (
 );
 
 CREATE INDEX IF NOT EXISTS idx_search_days_date ON garun.search_days(tenant_id, event_date, branch_id);
+-- The few that must be put together before they count: sessions of several rows, searches of no session.
+CREATE INDEX IF NOT EXISTS idx_search_days_odd ON garun.search_days(tenant_id, event_date)
+    WHERE NOT alone OR user_pseudo_id IS NULL;
 
 COMMENT ON TABLE garun.search_days IS
     'Searches per session, term, day and branch, derived from view_search_results and no_search_results.';

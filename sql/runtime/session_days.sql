@@ -28,7 +28,8 @@ CREATE TABLE IF NOT EXISTS garun.session_days (
 -- Whole days for all branches, and one branch's day.
 CREATE INDEX IF NOT EXISTS idx_session_days_date ON garun.session_days(tenant_id, event_date, branch_id);
 -- The few sessions of several rows, which must not be counted twice.
-CREATE INDEX IF NOT EXISTS idx_session_days_shared ON garun.session_days(tenant_id, event_date) WHERE NOT alone;
+CREATE INDEX IF NOT EXISTS idx_session_days_shared_branch ON garun.session_days(tenant_id, event_date, branch_id)
+    WHERE NOT alone;
 -- A session's other rows. The hash is a third of the work of the texts for a load; who asks compares the texts too.
 CREATE INDEX IF NOT EXISTS idx_session_days_session
     ON garun.session_days(hashtextextended(ga_session_id || user_pseudo_id, 0));
