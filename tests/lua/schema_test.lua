@@ -262,22 +262,22 @@ t.test("migrations run once each, in order, together with all else", function()
   local dir <const> = copy_of_sql()
   local db <close> = pg.connect(t.postgres())
   schema.apply(db, with { dir = dir })
-  t.equal(schema.version(db), 2)
-  fs.write(dir .. "/migrations/0003_first.sql", "CREATE TABLE one (x int);\n")
-  fs.write(dir .. "/migrations/0004_second.sql", "ALTER TABLE one ADD COLUMN y int;\nSELECT 1 / 0;\n")
+  t.equal(schema.version(db), 3)
+  fs.write(dir .. "/migrations/0004_first.sql", "CREATE TABLE one (x int);\n")
+  fs.write(dir .. "/migrations/0005_second.sql", "ALTER TABLE one ADD COLUMN y int;\nSELECT 1 / 0;\n")
   local e <const> = t.raises({ code = "22012" }, schema.apply, db, with { dir = dir })
-  t.match(e.message, "0004_second.sql:2: division by zero")
-  t.equal(schema.version(db), 2, "all of it or nothing")
+  t.match(e.message, "0005_second.sql:2: division by zero")
+  t.equal(schema.version(db), 3, "all of it or nothing")
   t.equal(db:value "SELECT to_regclass('one')::text", nil)
 
-  fs.write(dir .. "/migrations/0004_second.sql", "ALTER TABLE one ADD COLUMN y int;\n")
-  t.match(texts(schema.check(db, with { dir = dir })), "0003_first.sql is not applied yet")
+  fs.write(dir .. "/migrations/0005_second.sql", "ALTER TABLE one ADD COLUMN y int;\n")
+  t.match(texts(schema.check(db, with { dir = dir })), "0004_first.sql is not applied yet")
   local done <const> = schema.apply(db, with { dir = dir })
   t.equal({ done.migrations[1].name, done.migrations[2].name }, { "first", "second" })
-  t.equal(schema.version(db), 4)
+  t.equal(schema.version(db), 5)
   t.equal(schema.apply(db, with { dir = dir }).migrations, {})
   t.equal(schema.check(db, with { dir = dir }), {})
-  t.equal(db:value "SELECT count(*) FROM garun.migrations WHERE checksum ~ '^[0-9a-f]{64}$' AND duration >= '0'", 4)
+  t.equal(db:value "SELECT count(*) FROM garun.migrations WHERE checksum ~ '^[0-9a-f]{64}$' AND duration >= '0'", 5)
 end)
 
 t.test("a migration with CRLF line ends is the same migration", function()
@@ -292,23 +292,23 @@ end)
 t.test("a changed migration, a gap and a database that is newer are refused and told by check", function()
   local dir <const> = copy_of_sql()
   local db <close> = pg.connect(t.postgres())
-  fs.write(dir .. "/migrations/0003_next.sql", "CREATE TABLE one (x int);\n")
+  fs.write(dir .. "/migrations/0004_next.sql", "CREATE TABLE one (x int);\n")
   schema.apply(db, with { dir = dir })
   local function refused(pattern)
     t.match(t.raises({ kind = "schema", code = "migration" }, schema.apply, db, with { dir = dir }).message, pattern)
   end
-  fs.append(dir .. "/migrations/0003_next.sql", "-- changed\n")
-  refused "0003_next.sql was changed after it was applied"
+  fs.append(dir .. "/migrations/0004_next.sql", "-- changed\n")
+  refused "0004_next.sql was changed after it was applied"
   t.match(texts(schema.check(db, with { dir = dir })), "was changed after it was applied")
 
-  fs.remove(dir .. "/migrations/0003_next.sql")
-  refused "has had migration 0003 %(next%).*newer garun"
+  fs.remove(dir .. "/migrations/0004_next.sql")
+  refused "has had migration 0004 %(next%).*newer garun"
   t.match(texts(schema.check(db, with { dir = dir })), "newer garun")
-  t.equal(schema.version(db), 3, "nothing was changed")
+  t.equal(schema.version(db), 4, "nothing was changed")
 
-  fs.write(dir .. "/migrations/0004_gap.sql", "SELECT 1;\n")
-  refused "0004_gap.sql: migration 0003 is missing before it"
-  fs.rename(dir .. "/migrations/0004_gap.sql", dir .. "/migrations/0001_twice.sql")
+  fs.write(dir .. "/migrations/0005_gap.sql", "SELECT 1;\n")
+  refused "0005_gap.sql: migration 0004 is missing before it"
+  fs.rename(dir .. "/migrations/0005_gap.sql", dir .. "/migrations/0001_twice.sql")
   refused "the number 0001 is taken"
   fs.rename(dir .. "/migrations/0001_twice.sql", dir .. "/migrations/twice.sql")
   refused "is called NNNN_what_it_does"
