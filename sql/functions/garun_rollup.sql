@@ -1,7 +1,7 @@
 -- Derives a day's rows of session_days, visitor_days, cart_days, purchases, search_days, hour_stats, day_stats and
--- event_days from the event tables, and settles what hangs together with other days: a session that crosses midnight, an order that was
--- reported again. One at a time per tenant, from here to the end of the transaction, for two days that are loaded side
--- by side may share a session and would not see each other's.
+-- event_days from the event tables, and settles what hangs together with other days: a session that crosses midnight, a
+-- visitor who comes again, an order that was reported again. One at a time per tenant, from here to the end of the
+-- transaction, for two days that are loaded side by side may share a session and would not see each other's.
 
 CREATE OR REPLACE FUNCTION garun.rollup(p_tenant_id UUID, p_day DATE, p_rows JSONB DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER
@@ -214,6 +214,7 @@ $$;
 
 COMMENT ON FUNCTION garun.rollup(UUID, DATE, JSONB) IS
     'Derives garun''s rows of one day anew from the event tables: session_days, visitor_days, cart_days,
-purchases, search_days, hour_stats, day_stats, event_days. Called by loads before COMMIT, by the triggers of the event tables and by garun.rebuild.
+purchases, search_days, hour_stats, day_stats, event_days. Called by loads before COMMIT, by the triggers of the event
+tables and by garun.rebuild.
 p_rows: rows of the day per event table, for those who know them; null: they are counted. Takes an advisory lock per
 tenant that ends with the transaction.';

@@ -1,4 +1,5 @@
--- No SET clauses: the planner takes this in place of the call, and what it knows of the arguments with it.
+-- No SET clauses: the planner takes this in place of the call, and what it knows of the arguments with it. The condition
+-- (NOT alone OR user_pseudo_id IS NULL) is that of idx_search_days_odd, said whole so that the planner knows it.
 CREATE OR REPLACE FUNCTION garun.searches(p_tenant_id UUID, p_location_id TEXT, p_start_date DATE, p_end_date DATE)
 RETURNS TABLE (found_on DATE, failed_on DATE, found INTEGER, failed INTEGER, found_at BIGINT, failed_at BIGINT,
                session_found INTEGER, bought BOOLEAN, user_pseudo_id VARCHAR, ga_session_id VARCHAR, webuserid VARCHAR,

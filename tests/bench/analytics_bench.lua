@@ -77,7 +77,8 @@ if o.rebuild or made then
   local days <const> = db:value("select garun.rebuild($1)", data.TENANT)
   print(string.format("rebuild: %d days in %.1f s", days, time.monotonic() - started))
   for _, name in ipairs(data.tables) do db:exec("vacuum analyze " .. name) end
-  for _, name in ipairs { "session_days", "visitor_days", "cart_days", "purchases", "search_days", "hour_stats", "day_stats", "event_days" } do
+  for _, name in ipairs { "session_days", "visitor_days", "cart_days", "purchases", "search_days", "hour_stats", "day_stats",
+    "event_days" } do
     db:exec("vacuum analyze garun." .. name)
   end
 end

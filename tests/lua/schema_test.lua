@@ -471,7 +471,8 @@ t.test("init_db derives the days of a database that was filled before there were
   local conn <close> = db.connect()
   local tenant <const> = conn:value "select id::text from tenant_config"
   local want <const> = conn:value("select get_complete_dashboard_data($1, null, null)", tenant)
-  for _, name in ipairs { "session_days", "visitor_days", "cart_days", "purchases", "search_days", "hour_stats", "day_stats", "event_days" } do
+  for _, name in ipairs { "session_days", "visitor_days", "cart_days", "purchases", "search_days", "hour_stats", "day_stats",
+    "event_days" } do
     conn:exec("truncate garun." .. name)
   end
   local r <const> = db.garun { "init_db.lua" }
@@ -479,4 +480,29 @@ t.test("init_db derives the days of a database that was filled before there were
   t.match(r.stdout, "tenant acme: 2 days derived")
   t.equal(conn:value("select get_complete_dashboard_data($1, null, null)", tenant), want)
   t.equal(db.garun({ "init_db.lua" }).stdout:find("derived", 1, true), nil, "and once is enough")
+end)
+
+t.test("init_db brings a database from before migration 0002 up to date, its derived rows too", function()
+  local support <const> = require "support"
+  local db <const> = support.tenant()
+  db.ingest { "--source", support.events { days = 3, events = 300 } .. "/*.ndjson" }
+  local conn <close> = db.connect()
+  local tenant <const> = conn:value "select id::text from tenant_config"
+  local want <const> = conn:value("select get_complete_dashboard_data($1, null, null)", tenant)
+  t.ok(want.metrics.uniqueUsers > 0)
+  conn:script [[
+    ALTER TABLE garun.session_days DROP COLUMN session_before, DROP COLUMN here_session_before;
+    DROP INDEX garun.idx_session_days_visitor_day, garun.idx_session_days_shared_branch;
+    CREATE INDEX idx_session_days_visitor ON garun.session_days(visitor_a);
+    CREATE INDEX idx_session_days_shared ON garun.session_days(tenant_id, event_date) WHERE NOT alone;
+    ALTER TABLE garun.hour_stats ADD COLUMN visits_day INTEGER NOT NULL DEFAULT 0;
+    DROP TABLE garun.visitor_days, garun.day_stats;
+    DELETE FROM garun.migrations WHERE version > 1;
+  ]]
+  local r <const> = db.garun { "init_db.lua" }
+  t.equal(r.status, 0, r.stderr)
+  t.match(r.stdout, "0002_session_before.sql: applied")
+  t.match(r.stdout, "tenant acme: 3 days derived")
+  t.equal(schema.check(conn, QUIET), {})
+  t.equal(conn:value("select get_complete_dashboard_data($1, null, null)", tenant), want)
 end)
