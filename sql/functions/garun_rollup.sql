@@ -71,6 +71,7 @@ BEGIN
     -- Every event of a session once. The greatest (time, webuserid) as one text is the last webuserid, without sorting.
     -- Timestamps are numbers, and a cast is ten times as quick as garun.micros, which looks before it casts; it is asked
     -- when a cast fails.
+    -- Rows go in by branch, here and below: one branch's day is then a few pages in a row, not a page for each row.
     FOREACH v_plain IN ARRAY ARRAY[true, false] LOOP
         BEGIN
             INSERT INTO garun.session_days (tenant_id, event_date, branch_id, user_pseudo_id, ga_session_id, events, page_views,
@@ -114,7 +115,8 @@ BEGIN
                       FROM no_search_results WHERE tenant_id = p_tenant_id AND event_date = p_day
                     OFFSET 0) AS events
                  WHERE pseudo IS NOT NULL AND session IS NOT NULL
-                 GROUP BY branch, pseudo, session) AS found;
+                 GROUP BY branch, pseudo, session) AS found
+             ORDER BY branch COLLATE "C";
             EXIT;
         EXCEPTION WHEN invalid_text_representation OR numeric_value_out_of_range THEN
             IF NOT v_plain THEN
@@ -138,7 +140,8 @@ BEGIN
        AND s.ga_session_id = c.param_ga_session_id AND s.branch_id IS NOT DISTINCT FROM c.user_prop_default_branch_id
       LEFT JOIN LATERAL garun.items(c.items_json) i ON true
      WHERE c.tenant_id = p_tenant_id AND c.event_date = p_day
-     GROUP BY c.user_prop_default_branch_id, c.user_pseudo_id, c.param_ga_session_id;
+     GROUP BY c.user_prop_default_branch_id, c.user_pseudo_id, c.param_ga_session_id
+     ORDER BY c.user_prop_default_branch_id COLLATE "C";
 
     INSERT INTO garun.purchases (tenant_id, event_date, purchase_id, at, is_order, branch_id, user_pseudo_id,
            ga_session_id, webuserid, transaction_id, revenue, products)
@@ -151,7 +154,8 @@ BEGIN
       LEFT JOIN garun.session_days s
         ON s.tenant_id = p_tenant_id AND s.event_date = p_day AND s.user_pseudo_id = p.user_pseudo_id
        AND s.ga_session_id = p.param_ga_session_id AND s.branch_id IS NOT DISTINCT FROM p.user_prop_default_branch_id
-     WHERE p.tenant_id = p_tenant_id AND p.event_date = p_day;
+     WHERE p.tenant_id = p_tenant_id AND p.event_date = p_day
+     ORDER BY p.user_prop_default_branch_id COLLATE "C";
 
     WITH searches AS (
         SELECT user_prop_default_branch_id AS branch, user_pseudo_id AS pseudo, param_ga_session_id AS session,
@@ -204,7 +208,8 @@ BEGIN
            coalesce(sum(sum(n) FILTER (WHERE t.found)) OVER (PARTITION BY branch, pseudo, session), 0), alone,
            EXISTS (SELECT FROM garun.purchases p WHERE p.tenant_id = p_tenant_id AND p.event_date = p_day
                       AND p.user_pseudo_id = pseudo AND p.ga_session_id = session)
-      FROM terms t GROUP BY branch, pseudo, session, webuserid, alone, term;
+      FROM terms t GROUP BY branch, pseudo, session, webuserid, alone, term
+     ORDER BY branch COLLATE "C";
 
     PERFORM garun.settle_visitors(p_tenant_id, p_day, v_a, v_b, v_settled.visitors_a, v_settled.visitors_b, v_settled.days);
     PERFORM garun.settle_facts(p_tenant_id, v_pseudos, v_sessions);

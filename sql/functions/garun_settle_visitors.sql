@@ -80,6 +80,7 @@ BEGIN
                 AND s.visitor_a = d.a AND s.event_date < d.event_date AND s.visitor_b = d.b
                 AND s.branch_id IS NOT DISTINCT FROM d.branch_id AND s.tenant_id IS NOT DISTINCT FROM p_tenant_id
               ORDER BY s.event_date DESC LIMIT 1)) h ON true
+         ORDER BY d.branch_id
         RETURNING event_date, branch_id)
     SELECT array_agg(event_date), array_agg(branch_id) INTO v_days, v_branches
       FROM (SELECT event_date, branch_id FROM gone

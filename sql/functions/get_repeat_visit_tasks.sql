@@ -23,13 +23,9 @@ BEGIN
     PERFORM garun.check_range(p_tenant_id, p_start_date, p_end_date);
     PERFORM garun.check_page(p_page, p_limit);
 
-    WITH wanted AS MATERIALIZED (
-        SELECT * FROM garun.repeat_visitors(p_tenant_id, v_query, p_location_id, p_start_date, p_end_date)
-    ), page AS (
-        SELECT row_number() OVER () AS place, w.* FROM (
-            SELECT * FROM wanted
-             ORDER BY visits DESC, page_views DESC, last_at DESC NULLS LAST, visitor_a, visitor_b
-             LIMIT p_limit OFFSET (p_page - 1)::bigint * p_limit) w
+    WITH page AS MATERIALIZED (
+        SELECT * FROM garun.repeat_page(p_tenant_id, v_query, p_location_id, p_start_date, p_end_date,
+                                        (p_page - 1)::bigint * p_limit, p_limit)
     ), sessions AS (
         -- Sessions without a page view in the filter are no visits.
         SELECT p.place, s.user_pseudo_id, s.ga_session_id, max(s.webuserid) AS webuserid, max(s.last_at) AS last_at,
@@ -66,7 +62,7 @@ BEGIN
                'price', price) ORDER BY nth) AS list
           FROM ranked WHERE nth <= 20 GROUP BY place
     )
-    SELECT (SELECT count(*) FROM wanted), (
+    SELECT (SELECT max(total) FROM page), (
         SELECT jsonb_agg(jsonb_build_object(
                    'visitor_id', d.visitor, 'visits', p.visits, 'page_views_count', p.page_views,
                    'products_viewed', coalesce(l.n, 0), 'products_details', coalesce(l.list, '[]'),

@@ -18,6 +18,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
     v_query TEXT := nullif(lower(p_query), '');
+    v_users TEXT[];
     v_total BIGINT;
     v_data  JSONB;
     v_top   JSONB;
@@ -25,39 +26,20 @@ BEGIN
     PERFORM garun.check_range(p_tenant_id, p_start_date, p_end_date);
     PERFORM garun.check_page(p_page, p_limit);
 
-    SELECT count(*) FILTER (WHERE w.failed > 0)
-           + count(*) FILTER (WHERE w.found > 0 AND w.session_found >= 3 AND (NOT w.bought OR p_include_converted))
-      INTO v_total
-      FROM garun.searches(p_tenant_id, p_location_id, p_start_date, p_end_date) w
-     WHERE v_query IS NULL OR strpos(w.term, v_query) > 0
-        OR w.webuserid IN (SELECT * FROM garun.users_like(p_tenant_id, v_query));
-
-    WITH tasks AS (
-        SELECT 'no_results' AS search_type, w.failed AS search_count, w.failed_at AS at, w.failed_on AS event_date,
-               w.user_pseudo_id, w.ga_session_id, w.webuserid, w.term
-          FROM garun.searches(p_tenant_id, p_location_id, p_start_date, p_end_date) w
-         WHERE w.failed > 0
-        UNION ALL
-        SELECT CASE WHEN w.bought THEN 'converted' ELSE 'no_conversion' END, w.found, w.found_at, w.found_on, w.user_pseudo_id,
-               w.ga_session_id, w.webuserid, w.term
-          FROM garun.searches(p_tenant_id, p_location_id, p_start_date, p_end_date) w
-         WHERE w.found > 0 AND w.session_found >= 3 AND (NOT w.bought OR p_include_converted)
-    ), page AS (
-        SELECT row_number() OVER () AS place, p.* FROM (
-            SELECT * FROM tasks t
-             WHERE v_query IS NULL OR strpos(t.term, v_query) > 0
-                OR t.webuserid IN (SELECT * FROM garun.users_like(p_tenant_id, v_query))
-             ORDER BY t.search_count DESC, t.at DESC NULLS LAST, t.search_type, t.term COLLATE "C",
-                      t.user_pseudo_id COLLATE "C" NULLS LAST, t.ga_session_id COLLATE "C" NULLS LAST
-             LIMIT p_limit OFFSET (p_page - 1)::bigint * p_limit) p
-    )
+    IF v_query IS NOT NULL THEN
+        v_users := ARRAY(SELECT * FROM garun.users_like(p_tenant_id, v_query));
+    END IF;
+    SELECT * INTO v_total
+      FROM garun.count_search_tasks(p_tenant_id, v_query, v_users, p_location_id, p_start_date, p_end_date,
+                                    p_include_converted);
     SELECT jsonb_agg(jsonb_build_object(
                    'search_term', p.term, 'search_type', p.search_type, 'search_count', p.search_count,
                    'session_id', p.ga_session_id, 'event_date', p.event_date, 'user_id', p.webuserid,
                    'customer_name', u.buying_company_name, 'email', u.email, 'phone', u.cell_phone,
                    'office_phone', u.office_phone) ORDER BY p.place)
       INTO v_data
-      FROM page p
+      FROM garun.search_tasks(p_tenant_id, v_query, v_users, p_location_id, p_start_date, p_end_date, p_include_converted,
+                              (p_page - 1)::bigint * p_limit, p_limit) p
       LEFT JOIN users u ON u.tenant_id = p_tenant_id AND u.user_id = p.webuserid COLLATE "default";
 
     WITH top AS MATERIALIZED (

@@ -70,10 +70,38 @@ local function check(sh, from, to, location)
   end
 end
 
+-- Long ranges take the first pages from those who come most: they must be what grouping everybody gives.
+local PLAIN <const> = [[
+select (count(*) over ())::int as total, row_number() over (order by visits desc, page_views desc, last_at desc nulls last,
+       visitor_a, visitor_b)::int as place, visitor_a, visitor_b, visits::int, page_views::int, last_at
+  from garun.repeat_visitors($1, null, null, $2, $3) order by 2 limit $4]]
+local PAGE <const> = [[
+select total::int, place::int, visitor_a, visitor_b, visits::int, page_views::int, last_at
+  from garun.repeat_page($1, null, null, $2, $3, 0, $4) where place is not null order by 2]]
+local BOUNDS <const> = [[
+select count(*) filter (where r.visits > 2 and f.at_most is null)::int as missing,
+       count(*) filter (where r.visits > f.at_most)::int as too_low, count(*) filter (where r.visits > 2)::int as frequent,
+       (count(*) = coalesce(max(f.total), count(*))) as counted
+  from garun.repeat_visitors($1, null, null, $2, $3) r
+  left join garun.frequent_visitors($1, $2, $3, 1000000) f using (visitor_a, visitor_b)]]
+local quick = 0
+
+local function check_pages(sh, from, to)
+  local label <const> = from .. " to " .. to
+  local bounds <const> = sh.conn:query(BOUNDS, sh.tenant, from, to)[1]
+  t.equal({ bounds.missing, bounds.too_low, bounds.counted }, { 0, 0, true }, label)
+  quick = quick + bounds.frequent
+  for _, limit in ipairs { 1, 4, 25 } do
+    t.equal(sh.conn:query(PAGE, sh.tenant, from, to, limit), sh.conn:query(PLAIN, sh.tenant, from, to, limit),
+      label .. ", the first " .. limit)
+  end
+end
+
 local function check_all(sh, ...)
   for a = 0, DAYS - 1 do
     for b = a, DAYS - 1 do
       check(sh, time.add_days(FROM, a), time.add_days(FROM, b))
+      if b - a >= 7 then check_pages(sh, time.add_days(FROM, a), time.add_days(FROM, b)) end
     end
   end
   for _, location in ipairs { ... } do
@@ -92,12 +120,14 @@ t.test("every range of days, with all, some, one or no location unknown", functi
   sh.load(table.unpack(sh.days))
   t.ok(sh.conn:value "select count(distinct branch_id) from garun.session_days" > 4)
   t.ok(sh.conn:value "select count(*) from garun.session_days where branch_id is null" > 10)
+  quick = 0
   know(sh, "true")                                    -- null is the only unknown one
   check_all(sh, "D01", "D02")
   know(sh, "branch_id in ('D01', 'D02')")
   check_all(sh, "D01", "X99")
   know(sh, "false")
   check_all(sh)
+  t.ok(quick > 20, "visitors of more than two visits without a purchase: " .. quick)
 end)
 
 t.test("days loaded backwards and again leave the same counts", function()
