@@ -1,0 +1,215 @@
+/* curl_loop.c - see curl_loop.h. Owns the multi handle, one poll handle for each socket that libcurl waits for, and one
+ * timer. Knows nothing of protocols.
+ *
+ * libcurl closes sockets whenever it likes, and libuv aborts when a descriptor it polls is closed under it: polled is a
+ * dup(), which CURL_POLL_REMOVE closes (loop/loop.h does the same for libpq). */
+#include "bind/curl_loop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "loop/loop.h"
+
+struct curl_loop {
+    struct garun *g;
+    CURLM        *multi;
+    uv_timer_t    timer;
+    bool          closing;
+};
+
+struct polled {
+    uv_poll_t         poll;
+    struct curl_loop *loop;
+    curl_socket_t     socket;     /* libcurl's */
+    int               fd;         /* our dup of it */
+};
+
+/* Hands the ends of transfers to their owners, after libcurl has returned: done() may start and stop others. */
+static void tell_ends(struct curl_loop *c)
+{
+    CURLMsg *m;
+    int left;
+
+    while ((m = curl_multi_info_read(c->multi, &left))) {
+        struct curl_job *j = NULL;
+        CURLcode result = m->data.result;
+        CURL *easy = m->easy_handle;
+
+        if (m->msg != CURLMSG_DONE)
+            continue;
+        curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&j);
+        curl_multi_remove_handle(c->multi, easy);     /* m is invalid from here on */
+        j->loop = NULL;
+        j->done(j, result);
+    }
+}
+
+static void act(struct curl_loop *c, curl_socket_t s, int flags)
+{
+    int running;
+
+    curl_multi_socket_action(c->multi, s, flags, &running);
+    tell_ends(c);
+}
+
+static void on_timer(uv_timer_t *h)
+{
+    act(h->data, CURL_SOCKET_TIMEOUT, 0);
+}
+
+static int set_timer(CURLM *multi, long ms, void *arg)
+{
+    struct curl_loop *c = arg;
+
+    (void)multi;
+    if (c->closing)
+        return 0;
+    /* Never from here, even for 0: libcurl calls this from inside its own functions (curl_multi_setopt manual). */
+    if (ms < 0)
+        uv_timer_stop(&c->timer);
+    else
+        uv_timer_start(&c->timer, on_timer, (uint64_t)ms, 0);
+    return 0;
+}
+
+static void on_poll(uv_poll_t *h, int status, int events)
+{
+    struct polled *p = h->data;
+    int flags = status < 0 ? CURL_CSELECT_ERR : 0;
+
+    if (events & UV_READABLE)
+        flags |= CURL_CSELECT_IN;
+    if (events & UV_WRITABLE)
+        flags |= CURL_CSELECT_OUT;
+    act(p->loop, p->socket, flags);
+}
+
+static void polled_closed(uv_handle_t *h)
+{
+    struct polled *p = h->data;
+
+    close(p->fd);
+    free(p);
+}
+
+static void polled_close(struct polled *p)
+{
+    uv_poll_stop(&p->poll);
+    uv_close((uv_handle_t *)&p->poll, polled_closed);
+}
+
+static struct polled *polled_open(struct curl_loop *c, curl_socket_t s)
+{
+    struct polled *p = calloc(1, sizeof *p);
+
+    if (!p)
+        return NULL;
+    p->loop = c;
+    p->socket = s;
+    p->fd = fcntl(s, F_DUPFD_CLOEXEC, 3);
+    if (p->fd < 0 || uv_poll_init(loop_uv(c->g), &p->poll, p->fd) < 0) {
+        if (p->fd >= 0)
+            close(p->fd);
+        free(p);
+        return NULL;
+    }
+    p->poll.data = p;
+    return p;
+}
+
+static int set_socket(CURL *easy, curl_socket_t s, int what, void *arg, void *of_socket)
+{
+    struct curl_loop *c = arg;
+    struct polled *p = of_socket;
+    int events = 0;
+
+    (void)easy;
+    if (what == CURL_POLL_REMOVE) {
+        curl_multi_assign(c->multi, s, NULL);
+        if (p)
+            polled_close(p);
+        return 0;
+    }
+    if (!p) {
+        p = polled_open(c, s);
+        if (!p)
+            return -1;       /* all transfers fail with CURLM_ABORTED_BY_CALLBACK: out of descriptors or memory */
+        curl_multi_assign(c->multi, s, p);
+    }
+    if (what & CURL_POLL_IN)
+        events |= UV_READABLE;
+    if (what & CURL_POLL_OUT)
+        events |= UV_WRITABLE;
+    uv_poll_start(&p->poll, events, on_poll);
+    return 0;
+}
+
+struct curl_loop *curl_loop_open(struct garun *g, struct err *e)
+{
+    struct curl_loop *c = calloc(1, sizeof *c);
+
+    if (!c || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !(c->multi = curl_multi_init())) {
+        free(c);
+        err_set(e, "http", "ENOMEM", "libcurl cannot start: not enough memory");
+        return NULL;
+    }
+    c->g = g;
+    c->timer.data = c;
+    uv_timer_init(loop_uv(g), &c->timer);
+    curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, set_socket);
+    curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
+    curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, set_timer);
+    curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
+    return c;
+}
+
+static void loop_closed(uv_handle_t *h)
+{
+    free(h->data);
+}
+
+void curl_loop_close(struct curl_loop *c)
+{
+    if (!c)
+        return;
+    c->closing = true;
+    curl_multi_cleanup(c->multi);      /* calls set_socket for what it closes */
+    uv_timer_stop(&c->timer);
+    uv_close((uv_handle_t *)&c->timer, loop_closed);
+}
+
+CURLM *curl_loop_multi(struct curl_loop *c)
+{
+    return c->multi;
+}
+
+bool curl_loop_start(struct curl_loop *c, struct curl_job *j, struct err *e)
+{
+    CURLMcode r;
+
+    curl_easy_setopt(j->easy, CURLOPT_PRIVATE, j);
+    j->loop = c;
+    r = curl_multi_add_handle(c->multi, j->easy);
+    if (r != CURLM_OK) {
+        j->loop = NULL;
+        return err_set(e, "http", "start", "the transfer cannot start: %s", curl_multi_strerror(r));
+    }
+    return true;
+}
+
+void curl_loop_stop(struct curl_job *j)
+{
+    struct curl_loop *c = j->loop;
+
+    if (!c)
+        return;
+    j->loop = NULL;
+    curl_multi_remove_handle(c->multi, j->easy);
+}
+
+void curl_loop_resume(struct curl_job *j)
+{
+    if (j->loop)
+        curl_easy_pause(j->easy, CURLPAUSE_CONT);
+}
