@@ -1,6 +1,6 @@
 -- What keeps the derived rows true when somebody else than a load writes to an event table: each row's day is noted,
--- and at the end of the statement the days are derived anew. A load sets garun.rollup = manual and calls garun.rollup
--- itself, once a day; then the triggers cost it the WHEN clause, 0.1 us a row.
+-- and at the end of the transaction the days are derived anew, once each, however many statements there were. A load sets
+-- garun.rollup = manual and calls garun.rollup itself; then the triggers cost it the WHEN clause, 0.1 us a row.
 
 CREATE OR REPLACE FUNCTION garun.note_change() RETURNS trigger
 LANGUAGE plpgsql SECURITY INVOKER
@@ -19,24 +19,26 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION garun.derive_changes() RETURNS trigger
+CREATE OR REPLACE FUNCTION garun.derive_day() RETURNS trigger
+LANGUAGE plpgsql SECURITY INVOKER
+SET search_path = public, pg_temp
+AS $$
+BEGIN
+    DELETE FROM garun.changed_days
+     WHERE transaction = new.transaction AND tenant_id = new.tenant_id AND event_date = new.event_date;
+    PERFORM garun.rollup(new.tenant_id, new.event_date);
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION garun.derive_all() RETURNS trigger
 LANGUAGE plpgsql SECURITY INVOKER
 SET search_path = public, pg_temp
 AS $$
 DECLARE
     v_day RECORD;
 BEGIN
-    IF tg_op = 'TRUNCATE' THEN
-        FOR v_day IN SELECT tenant_id, event_date FROM garun.event_days ORDER BY 1, 2 LOOP
-            PERFORM garun.rollup(v_day.tenant_id, v_day.event_date);
-        END LOOP;
-        RETURN NULL;
-    END IF;
-    FOR v_day IN
-        WITH noted AS (
-            DELETE FROM garun.changed_days WHERE transaction = pg_current_xact_id() RETURNING tenant_id, event_date)
-        SELECT * FROM noted ORDER BY 1, 2
-    LOOP
+    FOR v_day IN SELECT tenant_id, event_date FROM garun.event_days ORDER BY 1, 2 LOOP
         PERFORM garun.rollup(v_day.tenant_id, v_day.event_date);
     END LOOP;
     RETURN NULL;
@@ -66,12 +68,13 @@ BEGIN
         EXECUTE format('CREATE TRIGGER garun_note AFTER INSERT OR UPDATE OR DELETE ON %I FOR EACH ROW
             WHEN (current_setting(''garun.rollup'', true) IS DISTINCT FROM ''manual'')
             EXECUTE FUNCTION garun.note_change()', v_table);
-        EXECUTE format('CREATE TRIGGER garun_derive AFTER INSERT OR UPDATE OR DELETE ON %I FOR EACH STATEMENT
-            WHEN (current_setting(''garun.rollup'', true) IS DISTINCT FROM ''manual'')
-            EXECUTE FUNCTION garun.derive_changes()', v_table);
         EXECUTE format('CREATE TRIGGER garun_derive_truncate AFTER TRUNCATE ON %I FOR EACH STATEMENT
-            EXECUTE FUNCTION garun.derive_changes()', v_table);
+            EXECUTE FUNCTION garun.derive_all()', v_table);
     END LOOP;
+    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'garun.changed_days'::regclass AND tgname = 'garun_derive') THEN
+        CREATE CONSTRAINT TRIGGER garun_derive AFTER INSERT ON garun.changed_days DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION garun.derive_day();
+    END IF;
     IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'tenant_config'::regclass AND tgname = 'garun_time_zone') THEN
         CREATE TRIGGER garun_time_zone AFTER UPDATE ON tenant_config FOR EACH ROW
             EXECUTE FUNCTION garun.change_time_zone();
@@ -80,7 +83,9 @@ END
 $$;
 
 COMMENT ON FUNCTION garun.note_change() IS 'Row trigger of the event tables: notes the day that changed.';
-COMMENT ON FUNCTION garun.derive_changes() IS
-    'Statement trigger of the event tables: derives garun''s rows of the days that changed anew.';
+COMMENT ON FUNCTION garun.derive_day() IS
+    'Deferred trigger of garun.changed_days: derives garun''s rows of the day anew before the transaction commits. Who asks the
+analytics functions within the transaction says SET CONSTRAINTS garun.garun_derive IMMEDIATE first.';
+COMMENT ON FUNCTION garun.derive_all() IS 'TRUNCATE trigger of the event tables: derives garun''s rows of all days anew.';
 COMMENT ON FUNCTION garun.change_time_zone() IS
     'Trigger of tenant_config: a new time zone moves events to other hours, so all days are derived anew.';

@@ -1,4 +1,5 @@
--- Days that the running statement has changed; emptied at its end by garun.derive_changes. Nobody else ever sees a row.
+-- Days that the running transaction has changed; garun.derive_day takes them away before it commits. Nobody else ever sees a
+-- row.
 
 CREATE TABLE IF NOT EXISTS garun.changed_days (
     transaction XID8 NOT NULL,
@@ -8,4 +9,4 @@ CREATE TABLE IF NOT EXISTS garun.changed_days (
     PRIMARY KEY (transaction, tenant_id, event_date)
 );
 
-COMMENT ON TABLE garun.changed_days IS 'Between the row triggers and the statement trigger of the event tables.';
+COMMENT ON TABLE garun.changed_days IS 'Between the row triggers of the event tables and the end of the transaction.';

@@ -261,6 +261,7 @@ def load(args):
     started = time.monotonic()
     with psycopg.connect(args.dsn, autocommit=False) as db, db.cursor() as cur:
         cur.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (args.tenant,))
+        cur.execute("SET LOCAL garun.rollup = manual")      # the rows only: nothing is derived from them
         writer = Writer(cur)
         buffers = {table: [] for table in TABLES}
         sizes = dict.fromkeys(TABLES, 0)

@@ -613,6 +613,27 @@ t.test("rows inserted, updated and deleted by plain SQL count at once", function
   end
 end)
 
+t.test("a transaction of many statements derives its days once, before it commits", function()
+  local shop <const> = open_shop(hostile.make { seed = 11, from = spring, days = 1, events = 50, zone = zone })
+  local conn <const>, tenant <const> = shop.conn, shop.tenant
+  local function views() return conn:value "select coalesce(sum(page_views), 0) from garun.session_days" end
+  conn:transaction(function(tx)
+    for i = 1, 200 do
+      tx:exec("insert into page_view (tenant_id, event_date, event_timestamp, user_pseudo_id, param_ga_session_id) "
+        .. "values ($1, $2, $3, 'one by one', '5')", tenant, day(spring, i % 2), tostring(1711500000000000 + i))
+    end
+    t.equal(tx:value "select count(*) from garun.changed_days", 2, "days are noted, whatever the number of rows")
+    t.equal(views(), 0, "and not derived yet")
+    tx:exec "set constraints garun.garun_derive immediate"
+    t.equal(views(), 200, "unless they are asked for")
+    tx:exec("delete from page_view where event_timestamp = $1", tostring(1711500000000001))
+    tx:exec "set constraints garun.garun_derive deferred"
+    tx:exec("delete from page_view where event_timestamp = $1", tostring(1711500000000002))
+  end)
+  t.equal(views(), 198)
+  t.equal(conn:value "select count(*) from garun.changed_days", 0)
+end)
+
 -- Puts an event into its table by SQL.
 local function insert_event(conn, tenant, e)
   local columns <const> = { "tenant_id", "event_date", "event_timestamp", "user_pseudo_id", "param_ga_session_id",

@@ -258,26 +258,29 @@ t.test("an error in a file names the file and the line, and leaves nothing behin
   t.match(t.raises({ code = "transaction" }, schema.apply, db, with { dir = dir }).message, "users.sql:3: COMMIT")
 end)
 
+local LATEST <const> = #fs.glob(copy_of_sql() .. "/migrations/*.sql")
+local NEXT <const>, AFTER <const> = string.format("%04d", LATEST + 1), string.format("%04d", LATEST + 2)
+
 t.test("migrations run once each, in order, together with all else", function()
   local dir <const> = copy_of_sql()
   local db <close> = pg.connect(t.postgres())
   schema.apply(db, with { dir = dir })
-  t.equal(schema.version(db), 3)
-  fs.write(dir .. "/migrations/0004_first.sql", "CREATE TABLE one (x int);\n")
-  fs.write(dir .. "/migrations/0005_second.sql", "ALTER TABLE one ADD COLUMN y int;\nSELECT 1 / 0;\n")
+  t.equal(schema.version(db), LATEST)
+  fs.write(dir .. "/migrations/" .. NEXT .. "_first.sql", "CREATE TABLE one (x int);\n")
+  fs.write(dir .. "/migrations/" .. AFTER .. "_second.sql", "ALTER TABLE one ADD COLUMN y int;\nSELECT 1 / 0;\n")
   local e <const> = t.raises({ code = "22012" }, schema.apply, db, with { dir = dir })
-  t.match(e.message, "0005_second.sql:2: division by zero")
-  t.equal(schema.version(db), 3, "all of it or nothing")
+  t.match(e.message, AFTER .. "_second.sql:2: division by zero")
+  t.equal(schema.version(db), LATEST, "all of it or nothing")
   t.equal(db:value "SELECT to_regclass('one')::text", nil)
 
-  fs.write(dir .. "/migrations/0005_second.sql", "ALTER TABLE one ADD COLUMN y int;\n")
-  t.match(texts(schema.check(db, with { dir = dir })), "0004_first.sql is not applied yet")
+  fs.write(dir .. "/migrations/" .. AFTER .. "_second.sql", "ALTER TABLE one ADD COLUMN y int;\n")
+  t.match(texts(schema.check(db, with { dir = dir })), NEXT .. "_first.sql is not applied yet")
   local done <const> = schema.apply(db, with { dir = dir })
   t.equal({ done.migrations[1].name, done.migrations[2].name }, { "first", "second" })
-  t.equal(schema.version(db), 5)
+  t.equal(schema.version(db), LATEST + 2)
   t.equal(schema.apply(db, with { dir = dir }).migrations, {})
   t.equal(schema.check(db, with { dir = dir }), {})
-  t.equal(db:value "SELECT count(*) FROM garun.migrations WHERE checksum ~ '^[0-9a-f]{64}$' AND duration >= '0'", 5)
+  t.equal(db:value "SELECT count(*) FROM garun.migrations WHERE checksum ~ '^[0-9a-f]{64}$' AND duration >= '0'", LATEST + 2)
 end)
 
 t.test("a migration with CRLF line ends is the same migration", function()
@@ -292,23 +295,23 @@ end)
 t.test("a changed migration, a gap and a database that is newer are refused and told by check", function()
   local dir <const> = copy_of_sql()
   local db <close> = pg.connect(t.postgres())
-  fs.write(dir .. "/migrations/0004_next.sql", "CREATE TABLE one (x int);\n")
+  fs.write(dir .. "/migrations/" .. NEXT .. "_next.sql", "CREATE TABLE one (x int);\n")
   schema.apply(db, with { dir = dir })
   local function refused(pattern)
     t.match(t.raises({ kind = "schema", code = "migration" }, schema.apply, db, with { dir = dir }).message, pattern)
   end
-  fs.append(dir .. "/migrations/0004_next.sql", "-- changed\n")
-  refused "0004_next.sql was changed after it was applied"
+  fs.append(dir .. "/migrations/" .. NEXT .. "_next.sql", "-- changed\n")
+  refused(NEXT .. "_next.sql was changed after it was applied")
   t.match(texts(schema.check(db, with { dir = dir })), "was changed after it was applied")
 
-  fs.remove(dir .. "/migrations/0004_next.sql")
-  refused "has had migration 0004 %(next%).*newer garun"
+  fs.remove(dir .. "/migrations/" .. NEXT .. "_next.sql")
+  refused("has had migration " .. NEXT .. " %(next%).*newer garun")
   t.match(texts(schema.check(db, with { dir = dir })), "newer garun")
-  t.equal(schema.version(db), 4, "nothing was changed")
+  t.equal(schema.version(db), LATEST + 1, "nothing was changed")
 
-  fs.write(dir .. "/migrations/0005_gap.sql", "SELECT 1;\n")
-  refused "0005_gap.sql: migration 0004 is missing before it"
-  fs.rename(dir .. "/migrations/0005_gap.sql", dir .. "/migrations/0001_twice.sql")
+  fs.write(dir .. "/migrations/" .. AFTER .. "_gap.sql", "SELECT 1;\n")
+  refused(AFTER .. "_gap.sql: migration " .. NEXT .. " is missing before it")
+  fs.rename(dir .. "/migrations/" .. AFTER .. "_gap.sql", dir .. "/migrations/0001_twice.sql")
   refused "the number 0001 is taken"
   fs.rename(dir .. "/migrations/0001_twice.sql", dir .. "/migrations/twice.sql")
   refused "is called NNNN_what_it_does"
@@ -497,6 +500,10 @@ t.test("init_db brings a database from before migration 0002 up to date, its der
     CREATE INDEX idx_session_days_shared ON garun.session_days(tenant_id, event_date) WHERE NOT alone;
     ALTER TABLE garun.hour_stats ADD COLUMN visits_day INTEGER NOT NULL DEFAULT 0;
     DROP TABLE garun.visitor_days, garun.day_stats;
+    DROP TRIGGER garun_derive ON garun.changed_days;
+    CREATE FUNCTION garun.derive_changes() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''old trigger''; END';
+    CREATE TRIGGER garun_derive AFTER INSERT OR UPDATE OR DELETE ON page_view FOR EACH STATEMENT
+      EXECUTE FUNCTION garun.derive_changes();
     DELETE FROM garun.migrations WHERE version > 1;
   ]]
   local r <const> = db.garun { "init_db.lua" }
@@ -505,4 +512,7 @@ t.test("init_db brings a database from before migration 0002 up to date, its der
   t.match(r.stdout, "tenant acme: 3 days derived")
   t.equal(schema.check(conn, QUIET), {})
   t.equal(conn:value("select get_complete_dashboard_data($1, null, null)", tenant), want)
+  conn:exec("delete from page_view where event_date = $1", want.chartData[1].date)
+  t.ok(conn:value("select get_complete_dashboard_data($1, null, null)", tenant).metrics.totalVisitors < want.metrics.totalVisitors,
+    "the triggers are the new ones")
 end)
