@@ -7,15 +7,16 @@ local source = {}
 ---@class garun.Source
 ---@field uri string
 ---@field name string for messages
----@field kind "file"|"pipe"|"stdin"|"function" only a file can be read twice
+---@field kind "file"|"pipe"|"stdin"|"function"|"https"|"sftp"|"bigquery" a pipe, standard input and a function can be read once
 ---@field size? integer bytes as stored, of files
 ---@field mtime_ns? integer nanoseconds since the epoch, of files
 ---@field inode? integer
 ---@field open fun(): fun(): string?
 
---- Expands paths, globs and "-" into sources, each once, globs sorted. Raises (kind "source") for a file that is not there
---- and a glob without a match.
+--- Expands paths, globs, https:// and sftp:// URIs and "-" into sources, each once, globs sorted. Raises (kind "source") for a
+--- file that is not there and a glob without a match. Files of servers are opened when they are read.
 ---@param uris string[]
+---@param opts? { sftp?: fun(): table } what tenant.service gives for the SFTP server that sftp:// may name
 ---@return garun.Source[]
 function source.list(uris) end
 

@@ -358,7 +358,7 @@ end)
 t.test("usage errors are told with exit code 2", function()
   local db <const> = s.tenant()
   for args, pattern in pairs {
-    [{}] = "%-%-source is missing",
+    [{}] = "neither BigQuery nor SFTP is configured",
     [{ "--sources", "x" }] = "unknown option %-%-sources; did you mean %-%-source",
     [{ "--source", "x", "--from", "20240101" }] = "%-%-from takes a date, YYYY%-MM%-DD, got '20240101'",
     [{ "--source", "x", "--from", "2024-02-02", "--to", "2024-01-01" }] = "%-%-to is before %-%-from",

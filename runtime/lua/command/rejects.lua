@@ -15,7 +15,7 @@ local pg <const> = require "garun.pg"
 local printable <const> = require "garun.printable"
 
 local function tenant_id(db, name)
-  return require("garun.ingest").tenant(db, name).id
+  return require("garun.tenant").find(db, name).id
 end
 
 local commands <const> = {}

@@ -1,368 +1,183 @@
--- garun.ingest: loads events of one tenant, day by day, each day in one transaction: wholly old or wholly new.
+-- garun.ingest: one job of one tenant: events, users and locations, each from where it was asked for or from the tenant's own
+-- sources.
 --
--- A chunk is one transaction on one connection. Sources that carry their day in the name (events_YYYYMMDD...) make one
--- chunk a day, several at once; other sources are one chunk together, for any of them may hold any day. In a chunk:
--- lock -> is it loaded already? -> DELETE each day at its first row -> COPY -> counts reconciled -> guards -> rejects ->
--- ledger -> fence -> COMMIT.
+-- Each type is a part of the job and fails alone: what the others brought is committed and counted, and the job's row says
+-- which part failed and why. garun.ingest.events and garun.ingest.master do the loading.
 
 local errors <const> = require "garun.error"
+local events <const> = require "garun.ingest.events"
 local fault <const> = require "garun.fault"
-local json <const> = require "garun.json"
 local jobs <const> = require "garun.jobs"
-local ledger <const> = require "garun.ledger"
+local json <const> = require "garun.json"
 local log <const> = require "garun.log"
+local master <const> = require "garun.ingest.master"
 local pg <const> = require "garun.pg"
-local pipeline <const> = require "garun.pipeline"
-local rejects <const> = require "garun.rejects"
 local source <const> = require "garun.source"
 local task <const> = require "garun.task"
+local tenant_module <const> = require "garun.tenant"
 local time <const> = require "garun.time"
-local uuid <const> = require "garun.uuid"
 
 local ingest <const> = {}
 
-local retries <const> = 2              -- of a chunk whose error may pass: a killed backend, a deadlock, a dead worker
-local number_keys <const> = { "lines", "loaded", "other", "duplicates", "rejected", "out_of_range", "repaired", "cut",
-  "nulled" }
+ingest.types = { "events", "users", "locations" }
 
----- tenants ----
+---- parts ----
 
--- The tenant called `name` (name or id), or the only active one. { id, name, time_zone }
-function ingest.tenant(db, name)
-  local rows <const> = db:query("select id::text, name, time_zone, is_active from tenant_config order by name")
-  local list <const> = {}
-  for _, r in ipairs(rows) do
-    if name and (r.name == name or r.id == name) then
-      if not r.is_active then
-        error(errors.new { kind = "usage", message = "tenant '" .. name .. "' is not active" }, 0)
-      end
-      return r
-    end
-    if r.is_active then list[#list + 1] = r end
+-- runners[type](ctx, sources or nil) gives the numbers of events.sum, or { users_processed = n ... } for master data, and
+-- the failures { what, error } of what failed alone.
+local runners <const> = {}
+
+function runners.events(ctx, sources)
+  local missing
+  if not sources then
+    sources, missing = require("garun.ingest.bigquery").sources(ctx)
+    ctx.progress_state:expect(sources)
   end
-  if not name and #list == 1 then return list[1] end
-  local names <const> = {}
-  for _, r in ipairs(list) do names[#names + 1] = r.name end
-  local known <const> = #names > 0 and "active tenants: " .. table.concat(names, ", ")
-    or "there is no active tenant: insert a row into tenant_config"
-  error(errors.new { kind = "usage", hint = known,
-    message = name and "no tenant is called '" .. name .. "'" or "which tenant? name it with --tenant" }, 0)
+  local results <const>, outside <const>, failures <const> = events.load(ctx, sources)
+  local total <const> = events.sum(results)
+  total.outside, total.results, total.missing = outside, results, missing
+  return total, failures
 end
 
----- chunks ----
+function runners.users(ctx, sources) return master.load(ctx, "users", sources) end
 
-local function day_of(uri)
-  local y <const>, m <const>, d <const> = uri:match("events_(%d%d%d%d)(%d%d)(%d%d)[^/%d][^/]*$")
-  if not y then
-    local a <const>, b <const>, c <const> = uri:match("events_intraday_(%d%d%d%d)(%d%d)(%d%d)[^/%d][^/]*$")
-    if not a then return nil end
-    return a .. "-" .. b .. "-" .. c
-  end
-  return y .. "-" .. m .. "-" .. d
-end
+function runners.locations(ctx, sources) return master.load(ctx, "locations", sources) end
 
-local function new_chunk(day, sources)
-  local uris <const> = {}
-  for _, s in ipairs(sources) do uris[#uris + 1] = s.uri end
-  return { day = day, sources = sources, source = table.concat(uris, " "), kind = sources[1].kind }
-end
-
--- Chunks in the order of their days, and how many sources lie outside the range and need not be read.
-local function split(sources, range)
-  local by_day <const>, days <const>, outside = {}, {}, 0
-  for _, s in ipairs(sources) do
-    local day <const> = day_of(s.uri)
-    if not day then return { new_chunk(nil, sources) }, 0 end
-    if range.from and day < range.from or range.to and day > range.to then
-      outside = outside + 1
+local function merge(total, r)
+  for k, v in pairs(r) do
+    if k == "records" then
+      for name, n in pairs(v) do total.records[name] = n end
     else
-      if not by_day[day] then
-        by_day[day] = {}
-        days[#days + 1] = day
-      end
-      table.insert(by_day[day], s)
+      total[k] = v
     end
   end
-  table.sort(days)
-  local chunks <const> = {}
-  for _, day in ipairs(days) do chunks[#chunks + 1] = new_chunk(day, by_day[day]) end
-  return chunks, outside
 end
 
----- one chunk ----
-
-local foreign_day <const> = {}      -- raised when a source named for one day holds another's rows
-local unchanged <const> = {}        -- raised to roll back a load that would change nothing
-
-local function lock(tx, ctx, chunk)
-  ledger.lock_tenant(tx, ctx.tenant.id, chunk.day == nil)
-  if chunk.day then ledger.lock_day(tx, ctx.tenant.id, chunk.day) end
-  fault "after_lock"
-end
-
-local function from_ledger(load)
-  return { lines = load.lines, loaded = load.rows_loaded, other = load.other_events, duplicates = load.duplicates,
-    rejected = load.rejected, out_of_range = load.out_of_range, repaired = load.repaired, cut = load.cut,
-    nulled = load.nulled, tables = load.rows, unchanged = true, days = {}, first_day = load.first_day,
-    last_day = load.last_day, bytes = 0 }
-end
-
-local function already_loaded(tx, ctx, chunk, bound)
-  local load <const> = ledger.current(tx, ctx.tenant.id, chunk.source)
-  if not load or load.mapping_digest ~= bound.digest then return nil end
-  return load, ledger.same_files(load, chunk.sources)
-    and load.digest == ledger.digest(ledger.source_digests(load.sources), ctx.range)
-end
-
-local function delete_day(tx, ctx, bound, day)
-  local deleted = 0
-  for _, info in ipairs(bound.tables) do
-    deleted = deleted + tx:exec(string.format("delete from %s where tenant_id = $1 and event_date = $2",
-      pg.ident(info.name)), ctx.tenant.id, day)
-  end
-  return deleted
-end
-
--- Days of the range that brought no row: left alone, unless the source is said to be complete for them.
-local function empty_days(tx, ctx, chunk, bound, days)
-  if not ctx.allow_empty then return end
-  local first <const>, last <const> = chunk.day or ctx.range.from, chunk.day or ctx.range.to
-  if not (first and last) then return end
-  for day in time.range(first, last) do
-    if not days[day] then days[day] = { rows = {}, deleted = delete_day(tx, ctx, bound, day) } end
-  end
-end
-
-local function load_in(tx, ctx, chunk, progress)
-  lock(tx, ctx, chunk)
-  ledger.derive_by_hand(tx)
-  local bound <const> = ctx.mapping:bind(tx, { range = ctx.range, params = { tenant_id = ctx.tenant.id } })
-  local before <const>, same <const> = already_loaded(tx, ctx, chunk, bound)
-  if same and not ctx.force then return from_ledger(before) end
-
-  local load_id <const>, started_at <const> = uuid.v7(), tx:value("select clock_timestamp()::text")
-  local limits <const>, days <const> = rejects.limits(ctx), {}
-  local file <close> = rejects.file(ctx.reject_file and ctx.reject_file(chunk))
-  local kept <const> = rejects.table(tx, { tenant_id = ctx.tenant.id, load_id = load_id, job_id = ctx.job.id })
-  tx:exec("delete from garun.rejects where tenant_id = $1 and source = any($2) and replayed_at is null", ctx.tenant.id,
-    pg.array(chunk.names))
-  local result <const> = pipeline.pump(tx, bound, chunk.sources, {
-    read = progress.read,
-    part = function(day)
-      if chunk.day and day ~= chunk.day then error(foreign_day, 0) end
-      days[day] = { rows = {}, deleted = delete_day(tx, ctx, bound, day) }
-      fault "after_delete"
-    end,
-    reject = function(r, close_copy)
-      limits:count(r)
-      file:add(r)
-      kept:add(r, close_copy)
-    end,
-    progress = function(totals, counts)
-      limits:check(totals)
-      progress.totals(totals, counts)
-      fault "copying"
-    end,
-  })
-  fault "after_copy"
-  limits:check(result, true)
-  kept:flush()
-  for day, rows in pairs(result.parts) do
-    if days[day] then days[day].rows = rows end
-  end
-  empty_days(tx, ctx, chunk, bound, days)
-  ledger.check_shrink(days, ctx.max_shrink)
-  local digest <const> = ledger.digest(ledger.source_digests(chunk.sources), ctx.range)
-  if before and before.digest == digest and not ctx.force then error({ unchanged, from_ledger(before) }, 0) end
-  fault "before_ledger"
-  ledger.write(tx, { load_id = load_id, tenant_id = ctx.tenant.id, job_id = ctx.job.id, source = chunk.source,
-    source_kind = chunk.kind, sources = chunk.sources, digest = digest, mapping_digest = bound.digest,
-    started_at = started_at, result = result, days = days })
-  ledger.derive(tx, ctx.tenant.id, days)
-  fault "before_fence"
-  ctx.job:fence(tx)
-  fault "before_commit"
-  result.days = days
-  return result
-end
-
-local function load_once(ctx, chunk, progress)
-  local db <close> = pg.connect(ctx.conninfo)
-  local result
-  local ok <const>, err <const> = pcall(db.transaction, db, function(tx)
-    result = load_in(tx, ctx, chunk, progress)
-  end)
-  fault "after_commit"
-  if ok then return result end
-  if type(err) == "table" and err[1] == unchanged then return err[2] end
-  error(err, 0)
-end
-
-local function can_read_again(chunk)
-  for _, s in ipairs(chunk.sources) do
-    if s.kind ~= "file" then return false end
-  end
-  return true
-end
-
-local function load_chunk(ctx, chunk)
-  chunk.names = {}
-  for _, s in ipairs(chunk.sources) do chunk.names[#chunk.names + 1] = s.name end
-  for attempt = 0, retries do
-    local progress <const> = ctx.progress(chunk)
-    local ok <const>, result <const> = pcall(load_once, ctx, chunk, progress)
+-- Runs all parts side by side. given: { [type] = sources }. Returns the numbers and the failures of all.
+local function run_parts(ctx, types, given)
+  local total <const>, failures <const> = events.sum {}, {}
+  total.records, total.master = {}, {}
+  task.map(types, function(kind)
+    local ok <const>, r <const>, failed <const> = pcall(runners[kind], ctx, given[kind])
     if ok then
-      progress.finished(result)
-      return result
+      if kind == "events" then merge(total, r) else merge(total.master, { [kind] = r }) end
+      for name, n in pairs(r.tables or {}) do total.records[name] = n end
+      if r.processed then total.records[kind .. "_processed"] = r.processed end
+      for _, f in ipairs(failed or {}) do failures[#failures + 1] = { what = f.day or kind, error = f.error } end
+    elseif errors.is(r, "cancelled") then
+      error(r, 0)
+    else
+      failures[#failures + 1] = { what = kind, error = r }
     end
-    progress.failed()
-    local again <const> = errors.is(result) and result.retryable and attempt < retries and can_read_again(chunk)
-    if not again then
-      if errors.is(result) and chunk.day then error(errors.wrap(result, chunk.day), 0) end
-      error(result, 0)
-    end
-    log.warn("a load failed and is tried again", { day = chunk.day, source = chunk.source, attempt = attempt + 1,
-      error = tostring(result) })
-    task.sleep(2 ^ attempt * (0.5 + math.random() / 2))
-  end
+  end, { concurrency = #types })
+  return total, failures
 end
 
----- dry run ----
-
-local function count_only(ctx, chunk)
-  local db <close> = pg.connect(ctx.conninfo)
-  local bound <const> = ctx.mapping:bind(db, { range = ctx.range, params = { tenant_id = ctx.tenant.id } })
-  local before <const>, same <const> = already_loaded(db, ctx, chunk, bound)
-  if same and not ctx.force then return from_ledger(before) end
-  local limits <const>, progress <const> = rejects.limits(ctx), ctx.progress(chunk)
-  local result <const> = pipeline.pump(nil, bound, chunk.sources, {
-    read = progress.read,
-    part = function(day)
-      if chunk.day and day ~= chunk.day then error(foreign_day, 0) end
-    end,
-    reject = function(r) limits:count(r) end,
-    progress = progress.totals,
-  })
-  limits:check(result, true)
-  result.days = {}
-  for day, rows in pairs(result.parts) do
-    result.days[day] = { rows = rows, deleted = db:value(
-      "select total from garun.days where tenant_id = $1 and day = $2", ctx.tenant.id, day) or 0 }
+-- One error for all failures: the only one as it is, several as a list. They may be tried again when all may.
+local function join(failures, parts)
+  if #failures == 1 then
+    local f <const> = failures[1]
+    if parts == 1 and not errors.is(f.error) or parts == 1 and f.what == "events" then return f.error end
+    return errors.is(f.error) and errors.wrap(f.error, f.what) or f.error
   end
-  progress.finished(result)
-  return result
+  local lines <const>, retryable, guard = {}, true, true
+  for _, f in ipairs(failures) do
+    local e <const> = f.error
+    lines[#lines + 1] = f.what .. ": " .. tostring(errors.is(e) and e.message or e)
+    retryable = retryable and errors.is(e) and e.retryable
+    guard = guard and errors.is(e, "guard")
+  end
+  return errors.new { kind = guard and "guard" or "ingest", code = "parts", retryable = retryable,
+    message = string.format("%d parts of the job failed; what the others brought is committed", #failures),
+    detail = table.concat(lines, "\n") }
 end
 
 ---- the whole ----
 
-local function run_chunks(ctx, sources)
-  local chunks, outside = split(sources, ctx.range)
-  if #chunks == 0 then
-    error(errors.new { kind = "usage", message = string.format("none of the %d files lies within --from %s --to %s",
-      #sources, ctx.range.from or "", ctx.range.to or "") }, 0)
-  end
-  local one <const> = ctx.dry_run and count_only or load_chunk
-  local ok, results = pcall(task.map, chunks, function(chunk) return one(ctx, chunk) end, { concurrency = ctx.jobs })
-  if not ok and results == foreign_day then
-    -- Replacing is idempotent, so what was committed meanwhile does no harm; now all days go together.
-    log.warn("a file named for one day holds events of another; all files are loaded in one transaction")
-    outside = 0
-    results = { one(ctx, new_chunk(nil, sources)) }
-  elseif not ok then
-    error(results, 0)
-  end
-  return results, outside
-end
-
-local function sum(results)
-  local total <const> = { tables = {}, others = {}, days = 0, unchanged = 0, loads = #results, memory = 0 }
-  for _, k in ipairs(number_keys) do total[k] = 0 end
-  for _, r in ipairs(results) do
-    for _, k in ipairs(number_keys) do total[k] = total[k] + r[k] end
-    for name, n in pairs(r.tables) do total.tables[name] = (total.tables[name] or 0) + n end
-    for name, n in pairs(r.others or {}) do total.others[name] = (total.others[name] or 0) + n end
-    for day in pairs(r.days) do
-      total.days = total.days + 1
-      if not total.first_day or day < total.first_day then total.first_day = day end
-      if not total.last_day or day > total.last_day then total.last_day = day end
-    end
-    if r.unchanged then
-      total.unchanged = total.unchanged + 1
-      if r.first_day and (not total.first_day or r.first_day < total.first_day) then total.first_day = r.first_day end
-      if r.last_day and (not total.last_day or r.last_day > total.last_day) then total.last_day = r.last_day end
-    end
-  end
-  return total
-end
-
--- A table of which a good part is new has statistics that lie to the planner. The columns that an index is on, which
--- queries filter and join by, are analyzed at once; ANALYZE with a column list does not reset the table's change counter
--- (analyze.c, do_analyze_rel), so autovacuum follows with all columns and its full sample: until then a smaller one
--- will do.
-local function analyze(db, total, mapping)
-  local grown = false
-  db:exec "set default_statistics_target = 30"
-  for _, name in ipairs(mapping.names) do
-    local n <const> = total.tables[name] or 0
-    local t <const> = db:one([[
-      select c.reltuples, (select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute
-                            where attrelid = c.oid and attnum in (select unnest(indkey) from pg_index where indrelid = c.oid)
-                              and attnum > 0) as columns
-        from pg_class c where c.oid = $1::regclass]], pg.ident(name))
-    if n > 0 and (t.reltuples <= 0 or n > t.reltuples / 10) then
-      db:exec(string.format("analyze %s%s", pg.ident(name), t.columns and " (" .. t.columns .. ")" or ""))
-      grown = true
-    end
-  end
-  if grown then ledger.analyze(db) end
-end
-
 local run_options <const> = { "tenant", "sources", "from", "to", "jobs", "force", "allow_empty", "dry_run", "mapping",
-  "max_rejects", "max_reject_percent", "max_shrink", "reject_file", "on_progress", "conninfo", "types" }
+  "max_rejects", "max_reject_percent", "max_shrink", "reject_file", "on_progress", "conninfo", "types", "intraday", "via",
+  "bucket" }
+
+-- What to load when nobody says it: events of sources that are named, else all that is configured.
+local function default_types(db, opts, tenant)
+  if opts.sources then return { "events" } end
+  local types <const> = {}
+  if tenant_module.service(db, tenant, "bigquery") then types[#types + 1] = "events" end
+  if tenant_module.service(db, tenant, "sftp") then
+    types[#types + 1] = "users"
+    types[#types + 1] = "locations"
+  end
+  if #types == 0 then
+    error(errors.new { kind = "usage",
+      message = "tenant '" .. tenant.name .. "' has no source: neither BigQuery nor SFTP is configured",
+      hint = "name one with --source, or see `garun help tenant`" }, 0)
+  end
+  return types
+end
+
+-- Sources that were named are those of the events, or of the only type.
+local function named(db, opts, tenant, types)
+  if not opts.sources then return {} end
+  local events_too = false
+  for _, kind in ipairs(types) do events_too = events_too or kind == "events" end
+  if not events_too and #types > 1 then
+    error(errors.new { kind = "usage", message = "a source cannot hold both users and locations",
+      hint = "load them one by one: --types users --source FILE" }, 0)
+  end
+  return { [events_too and "events" or types[1]] = source.list(opts.sources, { sftp = function()
+    return tenant_module.need(db, tenant, "sftp")
+  end }) }
+end
 
 -- Loads what opts name; see runtime/meta/garun.ingest.lua.
 function ingest.run(opts)
   opts = errors.check_options("ingest.run", opts, run_options)
   local started <const> = time.monotonic()
   local db <close> = pg.connect(opts.conninfo)
-  local tenant <const> = ingest.tenant(db, opts.tenant)
+  local tenant <const> = tenant_module.find(db, opts.tenant)
+  local types <const> = opts.types or default_types(db, opts, tenant)
+  local state <const> = require("garun.progress").new(opts.on_progress)
   local ctx <const> = {
     tenant = tenant, conninfo = opts.conninfo, mapping = opts.mapping, jobs = opts.jobs or 2, force = opts.force,
     range = { from = opts.from, to = opts.to }, allow_empty = opts.allow_empty, dry_run = opts.dry_run,
     max_rejects = opts.max_rejects, max_reject_percent = opts.max_reject_percent, max_shrink = opts.max_shrink or 50,
-    reject_file = opts.reject_file,
+    reject_file = opts.reject_file, intraday = opts.intraday, via = opts.via, bucket = opts.bucket, progress_state = state,
   }
-  local sources <const> = source.list(opts.sources)
-  local state <const> = require("garun.progress").new(sources, opts.on_progress)
+  local given <const> = named(db, opts, tenant, types)
+  for _, sources in pairs(given) do state:expect(sources) end
   ctx.progress = function(chunk) return state:chunk(chunk) end
   if opts.dry_run then
-    local results <const>, outside <const> = run_chunks(ctx, sources)
-    local total <const> = sum(results)
-    total.outside, total.seconds, total.results = outside, time.monotonic() - started, results
+    local total <const>, failures <const> = run_parts(ctx, types, given)
+    if #failures > 0 then error(join(failures, #types), 0) end
+    total.seconds = time.monotonic() - started
     return total
   end
 
   jobs.sweep(db, tenant.id)
-  ctx.job = jobs.start(db, { tenant_id = tenant.id, types = opts.types or { "events" }, first_day = opts.from,
-    last_day = opts.to })
-  local ok <const>, total <const> = pcall(function()
+  ctx.job = jobs.start(db, { tenant_id = tenant.id, types = types, first_day = opts.from, last_day = opts.to })
+  local total, failures = nil, {}
+  local ok <const>, why <const> = pcall(function()
     local alive <close> = ctx.job:keep_alive(ctx.conninfo, function()
       return state:progress(), json.object(state:records())
     end)
-    local results <const>, outside <const> = run_chunks(ctx, sources)
-    local t <const> = sum(results)
-    t.outside, t.results = outside, results
-    return t
+    total, failures = run_parts(ctx, types, given)
   end)
-  if not ok then
-    local told <const>, why <const> = pcall(ctx.job.fail, ctx.job, json.object(state:records()), state:progress(), total)
-    if not told then log.error("the job's failure could not be recorded", { job = ctx.job.job_id, error = tostring(why) }) end
-    error(total, 0)
+  local failure = not ok and why or nil
+  if not failure and #failures > 0 then failure = join(failures, #types) end
+  if failure then
+    local told <const>, trouble <const> = pcall(function()
+      if total then events.analyze(db, total, ctx.mapping) end
+      ctx.job:fail(json.object(total and total.records or state:records()), state:progress(), failure)
+    end)
+    if not told then
+      log.error("the job's failure could not be recorded", { job = ctx.job.job_id, error = tostring(trouble) })
+    end
+    error(failure, 0)
   end
-  analyze(db, total, ctx.mapping)
+  events.analyze(db, total, ctx.mapping)
   fault "before_complete"
   total.job_id, total.seconds = ctx.job.job_id, time.monotonic() - started
-  ctx.job:complete(json.object(total.tables), state:progress())
+  ctx.job:complete(json.object(total.records), state:progress())
   return total
 end
 

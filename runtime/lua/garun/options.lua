@@ -94,7 +94,7 @@ end
 
 -- The tenant that --tenant names (name or id), or the only active one; an error says by which option.
 function options.tenant(db, name)
-  local ok <const>, tenant <const> = pcall(require("garun.ingest").tenant, db, name)
+  local ok <const>, tenant <const> = pcall(require("garun.tenant").find, db, name)
   if ok then return tenant end
   error(name and errors.is(tenant, "usage") and errors.wrap(tenant, "--tenant") or tenant, 0)
 end

@@ -6,17 +6,17 @@ local progress <const> = {}
 progress.__index = progress
 
 -- on_change(state) is called at most five times a second.
-function progress.new(sources, on_change)
-  local bytes_total = 0
-  for _, s in ipairs(sources) do
-    if not s.size then
-      bytes_total = nil
-      break
-    end
-    bytes_total = bytes_total + s.size
-  end
-  return setmetatable({ chunks = {}, started = time.monotonic(), bytes_total = bytes_total, on_change = on_change,
+function progress.new(on_change)
+  return setmetatable({ chunks = {}, started = time.monotonic(), bytes_total = 0, on_change = on_change,
     told = 0, days = 0, unchanged = 0 }, progress)
+end
+
+-- Sources that will be read. One of unknown size makes the whole unknown.
+function progress:expect(sources)
+  for _, s in ipairs(sources) do
+    if not s.size then self.unknown = true end
+    self.bytes_total = self.bytes_total + (s.size or 0)
+  end
 end
 
 function progress:chunk(chunk)
@@ -70,7 +70,7 @@ end
 function progress:progress()
   local bytes, read <const> = 0, stored_bytes(self)
   for _, c in ipairs(self.chunks) do bytes = bytes + c.bytes end
-  local total <const> = self.bytes_total
+  local total <const> = not self.unknown and self.bytes_total or nil
   return {
     lines = add(self, "lines"), rows = add(self, "rows"), rejected = add(self, "rejected"), bytes = bytes,
     bytes_read = read, bytes_total = total, percent = total and total > 0 and math.min(100, read * 100 // total) or nil,

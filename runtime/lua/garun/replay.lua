@@ -113,7 +113,7 @@ end
 -- Returns { days, rows }. A day is replaced in one transaction; a row that cannot be derived stops its day.
 function replay.run(opts)
   local db <close> = pg.connect(opts.conninfo)
-  local ctx <const> = { tenant = require("garun.ingest").tenant(db, opts.tenant), conninfo = opts.conninfo,
+  local ctx <const> = { tenant = require("garun.tenant").find(db, opts.tenant), conninfo = opts.conninfo,
     mapping = opts.mapping, dry_run = opts.dry_run }
   local days <const> = db:query("select distinct event_date::text as day from (" .. union(ctx.mapping.names, "event_date",
     "tenant_id = $1 and event_date between coalesce($2::date, '-infinity') and coalesce($3::date, 'infinity')")
@@ -181,7 +181,7 @@ end
 -- Returns { lines, stored, duplicates, other, rejected }; what is rejected again keeps its new reason.
 function replay.rejects(opts)
   local db <close> = pg.connect(opts.conninfo)
-  local tenant <const> = require("garun.ingest").tenant(db, opts.tenant)
+  local tenant <const> = require("garun.tenant").find(db, opts.tenant)
   local load_id <const>, out = uuid.v7(), nil
   db:transaction(function(tx)
     ledger.lock_tenant(tx, tenant.id, true)

@@ -1,4 +1,5 @@
--- garun.source: what a load reads: files, globs of files, standard input. Decompresses by content, digests what was read.
+-- garun.source: what a load reads: files, globs of files, standard input, files of HTTPS and SFTP servers. Decompresses by
+-- content, digests what was read.
 --
 -- A source is { uri, name, kind, size, mtime_ns, inode, open() }. open() gives a stream: stream() is the next chunk or
 -- nil; at the end stream.digest is the XXH3-128 of the bytes as they are stored (before decompression), which detects
@@ -75,13 +76,42 @@ local function stdin_source()
   end }
 end
 
+-- A source over HTTPS: the body as it comes, while it is loaded.
+local function https_source(url)
+  local shown <const> = url:gsub("^(%w+://)[^/@]*@", "%1"):gsub("[?#].*$", "")
+  return { uri = shown, name = shown, kind = "https", open = function()
+    local response <const> = require("garun.http").get(url, { stream = true, max_body = math.maxinteger, decompress = false })
+    response:check()
+    return stream(shown, function() return response:read() end, function() response:close() end)
+  end }
+end
+
+-- A file of an SFTP server. The tenant's own server is reached with the tenant's settings; others are not known here.
+local function sftp_source(uri, rest, opts)
+  local authority <const>, path <const> = rest:match("^([^/]+)/(.+)$")
+  local user <const>, host <const>, port <const> = (authority or ""):match("^(%w*)@?([^:@]+):?(%d*)$")
+  if not host then fail(uri .. ": this is not sftp://[user@]host[:port]/path") end
+  local settings <const> = opts.sftp and opts.sftp()
+  local known <const> = settings and settings.connect
+  if not known or known.host ~= host or user ~= "" and user ~= known.username
+    or port ~= "" and tonumber(port) ~= (known.port or 22) then
+    fail(uri .. ": no key or password for this server is known", "it must be the server of the tenant's sftp_config")
+  end
+  return { uri = uri, name = uri, kind = "sftp", open = function()
+    local session <const> = require("garun.sftp").connect(known)
+    return stream(uri, session:source("/" .. path), function() session:close() end)
+  end }
+end
+
 -- Text that is a source already: replay and tests feed rows this way.
 function source.from_function(name, read)
   return { uri = name, name = name, kind = "function", open = function() return stream(name, read) end }
 end
 
 -- Expands what was asked for into sources, in a stable order, each file once. Raises for a file that is not there.
-function source.list(uris)
+-- opts.sftp() gives the settings of the server that sftp:// may name.
+function source.list(uris, opts)
+  opts = errors.check_options("source.list", opts, { "sftp" })
   local list <const>, seen <const> = {}, {}
   local function add(s)
     if seen[s.uri] then return end
@@ -94,8 +124,12 @@ function source.list(uris)
       add(stdin_source())
     elseif scheme == "file" then
       add(file_source(rest))
+    elseif scheme == "https" then
+      add(https_source(uri))
+    elseif scheme == "sftp" then
+      add(sftp_source(uri, rest, opts))
     elseif scheme then
-      fail("no source for " .. scheme .. ":// in this version", "give a path, a glob or -")
+      fail("there is no source " .. scheme .. "://", "give a path, a glob, https://, sftp:// or -")
     elseif uri:find("[*?%[]") and not fs.exists(uri) then
       local found <const> = fs.glob(uri)
       if #found == 0 then fail("no file matches " .. uri) end
