@@ -16,7 +16,7 @@ OPT     ?= -O2 -g
 WARN     = -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes -Wmissing-prototypes -Wvla \
            -Wformat=2 -Wundef -Wcast-qual -Wwrite-strings -Wpointer-arith -Wnull-dereference -Wimplicit-fallthrough
 HARDEN   = -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE
-CPPFLAGS = -D_GNU_SOURCE -Iruntime $(shell pkg-config --cflags $(PKGS))
+CPPFLAGS = -D_GNU_SOURCE -Iruntime -Iplugins $(shell pkg-config --cflags $(PKGS))
 CFLAGS   = -std=c11 $(OPT) $(WARN) $(HARDEN) $(SAN) $(WERROR)
 CXXFLAGS = -std=c++17 $(OPT) -Wall -Wextra -fno-exceptions -fno-rtti $(HARDEN) $(SAN) $(WERROR)
 LDFLAGS  = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SAN)
@@ -26,7 +26,11 @@ WORKLIBS = -lsimdjson
 HOST   = runtime/main.c $(wildcard runtime/core/*.c runtime/loop/*.c runtime/clock/*.c runtime/bind/*.c runtime/load/*.c)
 WORKER = $(wildcard runtime/worker/*.c runtime/encode/*.c) runtime/encode/scan.cc \
          runtime/core/buf.c runtime/core/err.c runtime/core/uuid7.c
-EMBED  = $(sort $(wildcard runtime/lua/garun/*.lua runtime/lua/garun/*/*.lua runtime/lua/command/*.lua runtime/meta/*.lua))
+EMBED  = $(sort $(wildcard runtime/lua/garun/*.lua runtime/lua/garun/*/*.lua runtime/lua/command/*.lua runtime/meta/*.lua \
+           plugins/*/meta/*.lua))
+# A directory plugins/NAME with a file `packages` (the pkg-config packages it needs) becomes build/plugins/NAME.so.
+PLUGINS  = $(patsubst plugins/%/packages,%,$(wildcard plugins/*/packages))
+PLUGPKGS = $(sort $(foreach p,$(PLUGINS),$(shell cat plugins/$(p)/packages)))
 objects = $(addprefix $(BUILD)/,$(addsuffix .o,$(1)))
 
 ifeq ($(V),)
@@ -36,7 +40,7 @@ endif
 
 .PHONY: all deps test-deps build-tests demo test asan lint bench fuzz fuzzers db_setup install clean
 .DELETE_ON_ERROR:
-all: $(BUILD)/garun $(BUILD)/garun-worker
+all: $(BUILD)/garun $(BUILD)/garun-worker $(PLUGINS:%=$(BUILD)/plugins/%.so)
 
 $(BUILD)/garun: $(call objects,$(HOST)) $(BUILD)/embed.o
 	$(call say,LINK $@)
@@ -56,6 +60,24 @@ $(BUILD)/%.cc.o: %.cc | compilers
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 
+# Plugins see plugins/garun_plugin.h and nothing else of garun; their Lua files go into their .so as they are.
+$(BUILD)/plugins/%.c.o: plugins/%.c | compilers
+	$(call say,CC $<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -Iplugins $(shell pkg-config --cflags lua5.4 $(PLUGPKGS)) \
+	    $(subst -fPIE,-fPIC,$(CFLAGS)) -fvisibility=hidden -MMD -MP -c -o $@ $<
+
+define plugin
+$(BUILD)/plugins/$(1).so: $(call objects,$(wildcard plugins/$(1)/*.c))
+	$$(call say,LINK $$@)
+	@mkdir -p $$(@D)
+	$$(Q)$$(CC) -shared $$(filter-out -pie,$$(LDFLAGS)) -o $$@ $$(filter %.o,$$^) \
+	    $$(shell pkg-config --libs $$(shell cat plugins/$(1)/packages))
+$(call objects,$(wildcard plugins/$(1)/*.c)): $(wildcard plugins/$(1)/*.lua)
+-include $(patsubst %.o,%.d,$(call objects,$(wildcard plugins/$(1)/*.c)))
+endef
+$(foreach p,$(PLUGINS),$(eval $(call plugin,$(p))))
+
 # The Lua files go into the binary as they are, so that a traceback's line is a line of the file.
 $(BUILD)/embed.c: $(EMBED) Makefile runtime/embed.sh
 	@mkdir -p $(@D)
@@ -68,7 +90,7 @@ $(BUILD)/embed.o: $(BUILD)/embed.c
 
 .PHONY: compilers
 compilers:
-	@command -v $(CC) >/dev/null && pkg-config --exists $(PKGS) || { echo "missing packages: run 'make deps'" >&2; exit 1; }
+	@command -v $(CC) >/dev/null && pkg-config --exists $(PKGS) $(PLUGPKGS) || { echo "missing packages: run 'make deps'" >&2; exit 1; }
 
 deps:
 	@etc/install-deps build run
@@ -143,6 +165,9 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/garun $(DESTDIR)$(PREFIX)/share/garun
 	install -m 755 $(BUILD)/garun $(DESTDIR)$(PREFIX)/bin/garun
 	install -m 755 $(BUILD)/garun-worker $(DESTDIR)$(PREFIX)/lib/garun/garun-worker
+	install -d $(DESTDIR)$(PREFIX)/lib/garun/plugins $(DESTDIR)$(PREFIX)/include
+	install -m 644 $(PLUGINS:%=$(BUILD)/plugins/%.so) $(DESTDIR)$(PREFIX)/lib/garun/plugins/
+	install -m 644 plugins/garun_plugin.h $(DESTDIR)$(PREFIX)/include/garun_plugin.h
 	cp -R scripts sql etc $(DESTDIR)$(PREFIX)/share/garun/
 
 clean:

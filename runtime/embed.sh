@@ -16,6 +16,7 @@ for f in "$@"; do
     name=${name%.lua}
     case $name in
         meta/*) ;;
+        plugins/*/meta/*) name=meta/${name##*/} ;;
         lua/garun/*) name=$(echo "${name#lua/}" | tr / .) ;;
         lua/command/*) name=garun.$(echo "${name#lua/}" | tr / .) ;;
     esac

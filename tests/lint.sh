@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP
 failed=
 
-packages="lua5.4 libuv libpq libcrypto uuid zlib libxxhash"
+packages="lua5.4 libuv libpq libcrypto uuid zlib libxxhash libzip expat xlsxwriter"
 # shellcheck disable=SC2086 # lists of words
 includes=$(pkg-config --cflags $packages 2>/dev/null)
 
@@ -44,7 +44,7 @@ lint_gcc() {
 lint_tidy() {
     # shellcheck disable=SC2016 # the inner shell expands them
     grep -E '^(runtime|plugins)/.*\.c$' "$work/files" |
-        FLAGS="-std=c11 -D_GNU_SOURCE -Iruntime $includes" \
+        FLAGS="-std=c11 -D_GNU_SOURCE -Iruntime -Iplugins $includes" \
             xargs -P "$jobs" -n 4 sh -c 'clang-tidy --quiet "$@" -- $FLAGS 2>/dev/null' sh
 }
 
@@ -52,7 +52,7 @@ lint_tidy() {
 lint_cppcheck() {
     # shellcheck disable=SC2046 # a list of files
     cppcheck --quiet -j "$jobs" --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
-        --std=c11 --std=c++17 -Iruntime -D_GNU_SOURCE -D__x86_64__ --suppress=missingInclude \
+        --std=c11 --std=c++17 -Iruntime -Iplugins -D_GNU_SOURCE -D__x86_64__ --suppress=missingInclude \
         --suppress=unmatchedSuppression --template='{file}:{line}: {id}: {message}' \
         $(grep -E '^(runtime|plugins)/.*\.(c|cc)$' "$work/files")
 }

@@ -41,6 +41,7 @@ static const luaL_Reg modules[] = {
 
 void bind_preload(lua_State *L)
 {
+    plugin_open(L);
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
     for (const luaL_Reg *m = modules; m->name; m++) {
         lua_pushcfunction(L, m->func);

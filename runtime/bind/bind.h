@@ -27,6 +27,9 @@ int luaopen_garun_uuid(lua_State *L);
 int luaopen_garun_crypto(lua_State *L);
 int luaopen_garun_log(lua_State *L);
 
+/* Puts the table that plugins call garun through (plugins/garun_plugin.h) into the registry. */
+void plugin_open(lua_State *L);
+
 /* Puts every module into package.preload; none is loaded. */
 void bind_preload(lua_State *L);
 

@@ -127,6 +127,14 @@ static int l_worker(lua_State *L)
     return 1;
 }
 
+/* plugins() -> the directory of the plugins, beside the executable or PREFIX/lib/garun/plugins; nil without one */
+static int l_plugins(lua_State *L)
+{
+    static const char *const places[] = { "plugins", "../lib/garun/plugins", NULL };
+
+    return push_beside(L, places) ? 1 : 0;
+}
+
 static int l_exe(lua_State *L)
 {
     char dir[PATH_MAX];
@@ -173,6 +181,7 @@ static const luaL_Reg functions[] = {
     { "root", l_root },
     { "exe", l_exe },
     { "worker", l_worker },
+    { "plugins", l_plugins },
     { "kill", l_kill },
     { "cores", l_cores },
     { "libraries", l_libraries },

@@ -68,7 +68,7 @@ function help.find(topic)
   local module, last = topic:match("^garun%.([%w_]+)[.:]?([%w_]*)$")
   if not module then module, last = topic:match("^([%w_]+)[.:]?([%w_]*)$") end
   if not module then return nil end
-  local parsed <const> = help.parse("garun." .. module)
+  local parsed <const> = help.parse("garun." .. module) or help.parse(module)     -- the second: a plugin
   if not parsed then return nil end
   if last == "" then return parsed end
   local found <const> = {}
