@@ -39,8 +39,10 @@ static void tell_ends(struct curl_loop *c)
         if (m->msg != CURLMSG_DONE)
             continue;
         curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&j);
-        curl_multi_remove_handle(c->multi, easy);     /* m is invalid from here on */
-        j->loop = NULL;
+        if (!j->keep) {
+            curl_multi_remove_handle(c->multi, easy);     /* m is invalid from here on */
+            j->loop = NULL;
+        }
         j->done(j, result);
     }
 }

@@ -18,6 +18,8 @@ struct curl_job {
     CURL *easy;                                           /* the caller's; CURLOPT_PRIVATE is taken by curl_loop */
     void (*done)(struct curl_job *j, CURLcode result);    /* the transfer has ended; from the loop only, once a start */
     struct curl_loop *loop;                               /* set while it runs, else NULL */
+    bool keep;                                            /* stays in the multi handle after done(), until it is stopped:
+                                                             curl_easy_send and _recv of CURLOPT_CONNECT_ONLY need that */
 };
 
 /* NULL and *e on failure. */
@@ -32,7 +34,8 @@ CURLM *curl_loop_multi(struct curl_loop *c);
 /* Starts the transfer; nothing of it happens before the next round of the loop. */
 bool curl_loop_start(struct curl_loop *c, struct curl_job *j, struct err *e);
 
-/* Ends it without done(); its connection is closed when the transfer had begun. Nothing when it does not run. */
+/* Ends it without done(); its connection is closed when the transfer had begun, or was kept. Nothing when it does not
+ * run. */
 void curl_loop_stop(struct curl_job *j);
 
 /* Goes on after a callback has returned CURL_READFUNC_PAUSE or CURL_WRITEFUNC_PAUSE. May call callbacks before it
