@@ -22,6 +22,7 @@ static int l_load_embedded(lua_State *L)     /* upvalue: the file; arguments: na
 }
 
 static const luaL_Reg modules[] = {
+    { "garun.core.bq_rows", luaopen_garun_core_bq_rows },
     { "garun.core.host", luaopen_garun_core_host },
     { "garun.core.task", luaopen_garun_core_task },
     { "garun.core.fs", luaopen_garun_core_fs },
