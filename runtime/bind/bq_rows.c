@@ -512,8 +512,8 @@ static int l_end(lua_State *L)
     return 0;
 }
 
-/* bq_rows(skip): the first `skip` rows are checked and counted, but not handed out */
-static int l_bq_rows(lua_State *L)
+/* scanner(skip): the first `skip` rows are checked and counted, but not handed out */
+static int l_new(lua_State *L)
 {
     lua_Integer skip = luaL_optinteger(L, 1, 0);
     luaL_argcheck(L, skip >= 0, 1, "a number of rows");
@@ -587,8 +587,27 @@ static int l_rows(lua_State *L)
     return 1;
 }
 
+/* count(text) -> its newlines: rows of an extract's files */
+static int l_count(lua_State *L)
+{
+    size_t len;
+    const char *p = luaL_checklstring(L, 1, &len), *end = p + len;
+    lua_Integer n = 0;
+    while ((p = memchr(p, '\n', (size_t)(end - p)))) {
+        n++;
+        p++;
+    }
+    lua_pushinteger(L, n);
+    return 1;
+}
+
 int luaopen_garun_core_bq_rows(lua_State *L)
 {
+    static const luaL_Reg functions[] = {
+        { "scanner", l_new },
+        { "count", l_count },
+        { NULL, NULL },
+    };
     static const luaL_Reg methods[] = {
         { "feed", l_feed },
         { "finish", l_finish },
@@ -607,6 +626,6 @@ int luaopen_garun_core_bq_rows(lua_State *L)
         lua_setfield(L, -2, "__metatable");
     }
     lua_pop(L, 1);
-    lua_pushcfunction(L, l_bq_rows);
+    luaL_newlib(L, functions);
     return 1;
 }

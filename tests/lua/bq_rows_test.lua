@@ -1,7 +1,9 @@
 -- garun.core.bq_rows: pages of BigQuery answers to lines, whatever the pieces they come in, and nothing but them.
 local t <const> = require "garun.test"
 local json <const> = require "garun.json"
-local scanner <const> = require "garun.core.bq_rows"
+local core <const> = require "garun.core.bq_rows"
+
+local scanner <const> = core.scanner
 
 local function row(text)
   return '{"f":[{"v":' .. json.encode(text) .. "}]}"
@@ -212,4 +214,8 @@ t.test("random pages in random pieces give what garun.json reads from them", fun
     t.equal(rest, '{"totalRows":"' .. #rows .. '"}')
     t.equal(n, #rows)
   end
+end)
+
+t.test("lines of other sources are counted", function()
+  t.equal({ core.count "", core.count "a", core.count "a\n\nb\n", core.count(("x\n"):rep(9999)) }, { 0, 0, 3, 9999 })
 end)
