@@ -17,6 +17,7 @@ extern const struct bind_file bind_files[];   /* ends with a NULL name */
 int luaopen_garun_core_host(lua_State *L);
 int luaopen_garun_core_fs(lua_State *L);
 int luaopen_garun_core_gzip(lua_State *L);
+int luaopen_garun_core_http(lua_State *L);
 int luaopen_garun_core_load(lua_State *L);
 int luaopen_garun_core_pg(lua_State *L);
 int luaopen_garun_core_proc(lua_State *L);
