@@ -27,6 +27,7 @@ static const luaL_Reg modules[] = {
     { "garun.core.task", luaopen_garun_core_task },
     { "garun.core.fs", luaopen_garun_core_fs },
     { "garun.core.gzip", luaopen_garun_core_gzip },
+    { "garun.core.http", luaopen_garun_core_http },
     { "garun.core.load", luaopen_garun_core_load },
     { "garun.core.pg", luaopen_garun_core_pg },
     { "garun.core.proc", luaopen_garun_core_proc },

@@ -18,6 +18,7 @@ int luaopen_garun_core_bq_rows(lua_State *L);
 int luaopen_garun_core_host(lua_State *L);
 int luaopen_garun_core_fs(lua_State *L);
 int luaopen_garun_core_gzip(lua_State *L);
+int luaopen_garun_core_http(lua_State *L);
 int luaopen_garun_core_load(lua_State *L);
 int luaopen_garun_core_pg(lua_State *L);
 int luaopen_garun_core_proc(lua_State *L);
