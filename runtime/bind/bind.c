@@ -22,10 +22,12 @@ static int l_load_embedded(lua_State *L)     /* upvalue: the file; arguments: na
 }
 
 static const luaL_Reg modules[] = {
+    { "garun.core.bq_rows", luaopen_garun_core_bq_rows },
     { "garun.core.host", luaopen_garun_core_host },
     { "garun.core.task", luaopen_garun_core_task },
     { "garun.core.fs", luaopen_garun_core_fs },
     { "garun.core.gzip", luaopen_garun_core_gzip },
+    { "garun.core.http", luaopen_garun_core_http },
     { "garun.core.load", luaopen_garun_core_load },
     { "garun.core.mime", luaopen_garun_core_mime },
     { "garun.core.pg", luaopen_garun_core_pg },

@@ -14,9 +14,11 @@ struct bind_file {
 extern const struct bind_file bind_files[];   /* ends with a NULL name */
 
 /* The modules written in C; bind.c gives them their names. Those of core/ and loop/ are declared there. */
+int luaopen_garun_core_bq_rows(lua_State *L);
 int luaopen_garun_core_host(lua_State *L);
 int luaopen_garun_core_fs(lua_State *L);
 int luaopen_garun_core_gzip(lua_State *L);
+int luaopen_garun_core_http(lua_State *L);
 int luaopen_garun_core_load(lua_State *L);
 int luaopen_garun_core_mime(lua_State *L);
 int luaopen_garun_core_pg(lua_State *L);

@@ -1,7 +1,7 @@
 /* crypto.c - the module garun.crypto: digests, message authentication, random bytes.
  *
  * A digest object owns one OpenSSL or xxHash context. Everything cryptographic is OpenSSL's EVP; xxh128 is not
- * cryptographic: it detects change, not forgery. Bytes as text: crypto_text.c. */
+ * cryptographic: it detects change, not forgery. Signatures: crypto_sign.c. Bytes as text: crypto_text.c. */
 #include <string.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
@@ -12,6 +12,7 @@
 #include <lauxlib.h>
 #include <xxhash.h>
 #include "bind/bind.h"
+#include "bind/crypto_sign.h"
 #include "bind/crypto_text.h"
 #include "core/err.h"
 
@@ -258,6 +259,7 @@ static const luaL_Reg FUNCTIONS[] = {
     { "xxh128", l_crypto_xxh128 },
     { "random", l_crypto_random },
     { "equal", l_crypto_equal },
+    { "sign", l_crypto_sign },
     { "base64_encode", l_crypto_base64_encode },
     { "base64_decode", l_crypto_base64_decode },
     { "base64url_encode", l_crypto_base64url_encode },

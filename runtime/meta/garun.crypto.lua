@@ -82,6 +82,16 @@ function crypto.random(n) end
 ---@nodiscard
 function crypto.equal(a, b) end
 
+--- Signs data. RS256 is RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518), for JSON web tokens; the key is an RSA key of 2048 to
+--- 16384 bits in PEM, PKCS#8 or PKCS#1, without a passphrase. Raises kind "crypto", code "key" for another one; no error
+--- quotes it.
+---@param algorithm "RS256"
+---@param key string private key in PEM
+---@param data string
+---@return string signature raw bytes
+---@nodiscard
+function crypto.sign(algorithm, key, data) end
+
 --- Base64 with padding, on one line (RFC 4648).
 ---@param bytes string
 ---@return string text

@@ -105,3 +105,61 @@ t.test("equal compares strings", function()
     { true, false, false, true })
   t.raises("b must be a string, got nil", crypto.equal, "a", nil)
 end)
+
+---- signatures ----
+
+local fs <const> = require "garun.fs"
+local proc <const> = require "garun.proc"
+
+local function openssl(...)
+  local r <const> = proc.run { "openssl", ... }
+  if r.status ~= 0 then error(r.stderr) end
+  return r.stdout
+end
+
+t.test("sign RS256 gives what openssl verifies, from PKCS#8 and PKCS#1 keys", function()
+  local dir <const> = t.tmpdir()
+  local data <const> = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0\0\xff"
+  for _, bits in ipairs { "2048", "3072" } do
+    local key <const>, public <const>, old <const> = dir .. "/key.pem", dir .. "/public.pem", dir .. "/old.pem"
+    openssl("genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:" .. bits, "-out", key)
+    openssl("pkey", "-in", key, "-pubout", "-out", public)
+    openssl("pkey", "-in", key, "-traditional", "-out", old)
+    fs.write(dir .. "/data", data)
+    for _, path in ipairs { key, old } do
+      local sig <const> = crypto.sign("RS256", fs.read(path), data)
+      t.equal(#sig, tonumber(bits) // 8)
+      t.equal(sig, crypto.sign("RS256", fs.read(path):gsub("\n", "\r\n"), data))
+      fs.write(dir .. "/sig", sig)
+      t.match(openssl("dgst", "-sha256", "-verify", public, "-signature", dir .. "/sig", dir .. "/data"), "Verified OK")
+    end
+    local r <const> = proc.run { "openssl", "dgst", "-sha256", "-verify", public, "-signature", dir .. "/sig", key }
+    t.ok(r.status ~= 0, "another text does not verify")
+  end
+end)
+
+t.test("sign refuses other keys and says why, without quoting them", function()
+  local dir <const> = t.tmpdir()
+  local function key(name, ...)
+    openssl("genpkey", "-quiet", "-out", dir .. "/" .. name, ...)
+    return fs.read(dir .. "/" .. name)
+  end
+  local function refused(pattern, pem)
+    local e <const> = t.raises({ kind = "crypto", code = "key", retryable = false }, crypto.sign, "RS256", pem, "data")
+    t.match(e.message, pattern)
+    local body <const> = pem:match("\n(%w%w%w%w%w%w%w%w)")
+    t.ok(not body or not tostring(e):find(body, 1, true))
+  end
+  refused("needs an RSA key, this one is EC", key("ec", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"))
+  refused("needs an RSA key", key("ed", "-algorithm", "ED25519"))
+  refused("of 2048 to 16384 bits, this one has 1024", key("small", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"))
+  refused("passphrase", key("locked", "-algorithm", "RSA", "-aes256", "-pass", "pass:secret"))
+  local good <const> = key("good", "-algorithm", "RSA")
+  refused("no private key in PEM", good:gsub("\n", "\\n"))
+  refused("no private key in PEM", good:sub(1, 700) .. good:sub(720))
+  refused("no private key in PEM", openssl("pkey", "-in", dir .. "/good", "-pubout"))
+  refused("no private key in PEM", "")
+  refused("larger than", ("x"):rep(2 << 20))
+  t.raises('algorithm must be "RS256"', crypto.sign, "none", good, "data")
+  t.raises("key must be a string, got nil", crypto.sign, "RS256", nil, "data")
+end)
