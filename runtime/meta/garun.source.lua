@@ -20,6 +20,12 @@ local source = {}
 ---@return garun.Source[]
 function source.list(uris) end
 
+--- A file of an SFTP server, opened when it is read.
+---@param connect table options of sftp.connect
+---@param path string absolute, or from where the server puts the user
+---@return garun.Source
+function source.sftp(connect, path) end
+
 --- A source over a function that gives chunks and, at the end, nil.
 ---@param name string
 ---@param read fun(): string?

@@ -6,12 +6,14 @@
 local crypto <const> = require "garun.crypto"
 local csv <const> = require "garun.csv"
 local errors <const> = require "garun.error"
-local ingest <const> = require "garun.ingest"
+local ledger <const> = require "garun.ledger"
 local pg <const> = require "garun.pg"
 local rejects <const> = require "garun.rejects"
 local sheet <const> = require "garun.masterdata.sheet"
 local source <const> = require "garun.source"
+local tenant_module <const> = require "garun.tenant"
 local time <const> = require "garun.time"
+local uuid <const> = require "garun.uuid"
 
 local masterdata <const> = {}
 
@@ -358,7 +360,8 @@ local function in_transaction(self, tx, opts)
   self.tx = tx
   self.copied = 0
   self.lengths = column_lengths(tx, self.name)
-  self.kept = rejects.table(tx, { tenant_id = self.tenant.id, job_id = opts.job and opts.job.id })
+  local load_id <const>, started_at <const> = uuid.v7(), tx:value("select clock_timestamp()::text")
+  self.kept = rejects.table(tx, { tenant_id = self.tenant.id, load_id = load_id, job_id = opts.job and opts.job.id })
   local bytes <const> = self.source.open()
   local input <close> = sheet.open(function() return bytes() end, { name = self.source.name, score = scorer(self.names),
     sheet = opts.sheet or self.kind.sheet, encoding = opts.encoding, max_bytes = opts.max_bytes or MAX_BYTES })
@@ -373,6 +376,12 @@ local function in_transaction(self, tx, opts)
   end
   self:look_back(input)
   result.digest = type(bytes) == "table" and bytes.digest or nil
+  ledger.write(tx, { load_id = load_id, tenant_id = self.tenant.id, job_id = opts.job and opts.job.id, days = {},
+    source = self.source.uri or self.source.name, source_kind = self.source.kind or "file", digest = result.digest,
+    sources = { { uri = self.source.uri, size = self.source.size, mtime_ns = self.source.mtime_ns, digest = result.digest } },
+    started_at = started_at, result = { lines = result.read, loaded = result.inserted + result.updated + result.unchanged,
+      other = 0, duplicates = result.duplicates, rejected = result.rejected, out_of_range = 0, repaired = result.repaired,
+      cut = result.cut, nulled = 0, tables = { [self.name] = result.inserted + result.updated + result.unchanged } } })
   if opts.job then opts.job:fence(tx) end
 end
 
@@ -418,7 +427,7 @@ function masterdata.load(db, opts)
   local kind <const> = kinds[opts.kind]
   local self <const> = setmetatable({
     kind = kind, name = opts.kind, names = header_names(kind), file = file, limits = rejects.limits(opts),
-    source = source_of(opts), tenant = ingest.tenant(db, opts.tenant), max_shrink = opts.max_shrink or 50,
+    source = source_of(opts), tenant = tenant_module.find(db, opts.tenant), max_shrink = opts.max_shrink or 50,
     temp = "garun_" .. opts.kind .. "_" .. crypto.hex_encode(crypto.random(4)), on_progress = opts.on_progress,
     result = { kind = opts.kind, read = 0, inserted = 0, updated = 0, unchanged = 0, duplicates = 0, rejected = 0, cut = 0,
       repaired = 0, rejects = {}, warnings = {} },

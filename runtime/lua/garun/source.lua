@@ -86,10 +86,20 @@ local function https_source(url)
   end }
 end
 
--- A file of an SFTP server. The tenant's own server is reached with the tenant's settings; others are not known here.
+-- A file of an SFTP server, by the options of sftp.connect and the path there.
+function source.sftp(connect, path)
+  local uri <const> = string.format("sftp://%s@%s%s/%s", connect.username, connect.host,
+    connect.port and connect.port ~= 22 and ":" .. connect.port or "", (path:gsub("^/", "")))
+  return { uri = uri, name = uri, kind = "sftp", open = function()
+    local session <const> = require("garun.sftp").connect(connect)
+    return stream(uri, session:source(path), function() session:close() end)
+  end }
+end
+
+-- The tenant's own server is reached with the tenant's settings; others are not known here.
 local function sftp_source(uri, rest, opts)
-  local authority <const>, path <const> = rest:match("^([^/]+)/(.+)$")
-  local user <const>, host <const>, port <const> = (authority or ""):match("^(%w*)@?([^:@]+):?(%d*)$")
+  local authority <const>, path <const> = rest:match("^([^/]+)(/.+)$")
+  local user <const>, host <const>, port <const> = (authority or ""):match("^([^@]-)@?([^:@]+):?(%d*)$")
   if not host then fail(uri .. ": this is not sftp://[user@]host[:port]/path") end
   local settings <const> = opts.sftp and opts.sftp()
   local known <const> = settings and settings.connect
@@ -97,10 +107,7 @@ local function sftp_source(uri, rest, opts)
     or port ~= "" and tonumber(port) ~= (known.port or 22) then
     fail(uri .. ": no key or password for this server is known", "it must be the server of the tenant's sftp_config")
   end
-  return { uri = uri, name = uri, kind = "sftp", open = function()
-    local session <const> = require("garun.sftp").connect(known)
-    return stream(uri, session:source("/" .. path), function() session:close() end)
-  end }
+  return source.sftp(known, path)
 end
 
 -- Text that is a source already: replay and tests feed rows this way.

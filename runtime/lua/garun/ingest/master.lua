@@ -1,64 +1,50 @@
--- garun.ingest.master: users and locations, from a file that was named or from the tenant's SFTP server.
---
--- A file from SFTP is fetched whole before it is read: the directory of an .xlsx stands at its end. It lies under
--- var/incoming for as long as it is loaded.
+-- garun.ingest.master: users and locations as a part of a job, from sources that were named or from the tenant's SFTP server.
 
-local config <const> = require "garun.config"
 local errors <const> = require "garun.error"
-local fs <const> = require "garun.fs"
+local masterdata <const> = require "garun.masterdata"
 local pg <const> = require "garun.pg"
+local source <const> = require "garun.source"
 local tenant <const> = require "garun.tenant"
-local uuid <const> = require "garun.uuid"
 
 local master <const> = {}
 
-local add <const> = { "read", "inserted", "updated", "unchanged", "rejected" }
+local numbers <const> = { "read", "inserted", "updated", "unchanged", "duplicates", "rejected", "cut", "repaired" }
 
--- Where the file of this kind lies now, its name for messages, and what removes it again.
-local function fetch(ctx, kind)
-  local settings
-  do
-    local db <close> = pg.connect(ctx.conninfo)
-    settings = tenant.need(db, ctx.tenant, "sftp")
-  end
-  local name <const> = settings[kind]
-  local remote <const> = settings.remote_path == "." and name or settings.remote_path:gsub("/$", "") .. "/" .. name
-  local dir <const> = config.var() .. "/incoming"
-  fs.mkdir(dir, { parents = true, mode = "0700" })
-  local path <const> = string.format("%s/%s-%s", dir, uuid.v7(), kind)
-  local session <close> = require("garun.sftp").connect(settings.connect)
-  session:get(remote, path)
-  return path, "sftp://" .. settings.connect.host .. "/" .. remote:gsub("^/", ""), setmetatable({}, { __close = function()
-    fs.remove(path)
-  end })
+-- The tenant's file of this kind, users or locations.
+local function of_tenant(ctx, kind)
+  local db <close> = pg.connect(ctx.conninfo)
+  local settings <const> = tenant.need(db, ctx.tenant, "sftp")
+  local dir <const> = settings.remote_path == "." and "" or settings.remote_path:gsub("/*$", "/")
+  return source.sftp(settings.connect, dir .. settings[kind])
 end
 
-local function load_file(ctx, kind, path, name)
-  return require("garun.masterdata").load(ctx.conninfo, { tenant = ctx.tenant.id, kind = kind, path = path, name = name,
-    job = ctx.job, dry_run = ctx.dry_run })
+local undo <const> = {}       -- raised to roll a dry run back
+
+local function load_file(ctx, kind, s)
+  local db <close> = pg.connect(ctx.conninfo)
+  local opts <const> = { tenant = ctx.tenant.id, kind = kind, source = s, job = ctx.job, max_rejects = ctx.max_rejects,
+    max_reject_percent = ctx.max_reject_percent }
+  if not ctx.dry_run then return masterdata.load(db, opts) end
+  local result
+  local ok <const>, why <const> = pcall(db.transaction, db, function(tx)
+    result = masterdata.load(tx, opts)
+    error(undo, 0)
+  end)
+  if not ok and why ~= undo then error(why, 0) end
+  return result
 end
 
--- Loads the sources, or the tenant's file. Returns { read, inserted, updated, unchanged, rejected, processed, files }.
+-- Loads the sources one after the other. Returns the sums of numbers, processed (rows that are stored now as the files say)
+-- and files (masterdata.load's results).
 function master.load(ctx, kind, sources)
   local total <const> = { files = {}, processed = 0 }
-  for _, k in ipairs(add) do total[k] = 0 end
-  local function count(name, r)
-    for _, k in ipairs(add) do total[k] = total[k] + (r[k] or 0) end
+  for _, k in ipairs(numbers) do total[k] = 0 end
+  for _, s in ipairs(sources or { of_tenant(ctx, kind) }) do
+    local ok <const>, r <const> = pcall(load_file, ctx, kind, s)
+    if not ok then error(errors.is(r) and errors.wrap(r, s.name) or r, 0) end
+    for _, k in ipairs(numbers) do total[k] = total[k] + r[k] end
     total.processed = total.processed + r.inserted + r.updated + r.unchanged
-    r.name = name
     table.insert(total.files, r)
-  end
-  if not sources then
-    local path <const>, name <const>, gone <close> = fetch(ctx, kind)
-    count(name, load_file(ctx, kind, path, name))
-    return total
-  end
-  for _, s in ipairs(sources) do
-    if s.kind ~= "file" then
-      error(errors.new { kind = "usage", message = string.format("%s: %s are read from files", s.name, kind),
-        hint = "store it first, then name the file" }, 0)
-    end
-    count(s.name, load_file(ctx, kind, s.uri, s.name))
   end
   return total
 end
