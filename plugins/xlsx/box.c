@@ -182,7 +182,13 @@ bool box_open(struct box *b, const char *path, void *data, size_t len, struct ga
         return false;
     }
     zip_error_fini(&why);
-    if (zip_get_num_entries(b->zip, 0) > ENTRIES_MAX)
+    zip_int64_t entries = zip_get_num_entries(b->zip, 0);
+    if (entries == 0) {                       /* to libzip, a file of no bytes is an archive of no entries */
+        struct head h;
+        read_head(&h, data ? NULL : path, data, len);
+        return h.total == 0 ? explain(b, &h, "", e) : box_no_workbook(b, e);
+    }
+    if (entries > ENTRIES_MAX)
         return b->api->set(e, "xlsx", "bomb", "%s: the archive has more than %d entries, no workbook has so many",
                            b->name, ENTRIES_MAX);
     return true;
