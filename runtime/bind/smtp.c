@@ -156,6 +156,7 @@ static int l_open_k(lua_State *L, int status, lua_KContext ctx)
 {
     struct conn *c = (struct conn *)ctx;
     curl_socket_t fd = CURL_SOCKET_BAD;
+    curl_off_t connected = 0, secured = 0;
     long errnum = 0, verify = 0;
     struct err e;
 
@@ -164,7 +165,7 @@ static int l_open_k(lua_State *L, int status, lua_KContext ctx)
         release(c);
         return l_raisef(L, "smtp", "closed", "smtp.connect: the connection was closed meanwhile");
     }
-    lua_createtable(L, 0, 5);                /* stack: connection, result */
+    lua_createtable(L, 0, 7);                /* stack: connection, result */
     lua_pushinteger(L, (lua_Integer)c->result);
     lua_setfield(L, -2, "result");
     lua_pushlstring(L, c->said.data ? c->said.data : "", c->said.len);
@@ -191,6 +192,12 @@ static int l_open_k(lua_State *L, int status, lua_KContext ctx)
     }
     lua_pushboolean(L, verify != 0);
     lua_setfield(L, -2, "unverified");
+    curl_easy_getinfo(c->easy, CURLINFO_CONNECT_TIME_T, &connected);
+    curl_easy_getinfo(c->easy, CURLINFO_APPCONNECT_TIME_T, &secured);
+    lua_pushboolean(L, connected > 0);
+    lua_setfield(L, -2, "connected");
+    lua_pushboolean(L, secured > 0);
+    lua_setfield(L, -2, "secured");
     release(c);
     return 2;
 }
@@ -241,7 +248,7 @@ static void set_options(lua_State *L, struct conn *c, long timeout_ms, bool encr
 }
 
 /* open({ url, socket, username, password, token, login, ca, cert, key, key_password, pin }, seconds, encrypted)
- *     -> connection, { result = CURLcode, said = transcript, text, errno, unverified } */
+ *     -> connection, { result = CURLcode, said = transcript, text, errno, unverified, connected, secured } */
 static int l_open(lua_State *L)
 {
     struct err e;

@@ -9,7 +9,8 @@ faults: for each of "banner", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA"
 or a list of them, of which each use takes one and the last stays. An action is a text to send (lines end by themselves),
 "drop" (close), "reset" (close with RST), "silence" (never answer), "garbage", "flood" (endless reply), or
 {"wait": seconds, "say": action}. "drop_body": n closes after n bytes of a body, "talk_body": text is sent after the first
-bytes of one. "stall": read nothing after DATA. "cert" and "key": for TLS; "implicit": true. "socket": path to listen on.
+bytes of one. "stall": read nothing after DATA. "cert" and "key": for TLS; "implicit": true; "client_ca": clients must
+show a certificate of it. "socket": path to listen on.
 """
 import asyncio
 import base64
@@ -35,6 +36,9 @@ def log(**what):
 def tls_context():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(config["cert"], config["key"])
+    if "client_ca" in config:
+        context.load_verify_locations(config["client_ca"])
+        context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 

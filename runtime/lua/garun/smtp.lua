@@ -31,7 +31,7 @@ local REPLY_LINES <const> = 100
 
 -- Results of libcurl, by what they mean.
 local CURL <const> = {
-  timeout = 28, use_ssl = 64, login = 67,
+  timeout = 28, use_ssl = 64, login = 67, write = 23, receive = { [52] = true, [56] = true },
   tls = { [35] = true, [51] = true, [53] = true, [54] = true, [58] = true, [59] = true, [60] = true, [66] = true, [77] = true,
     [80] = true, [82] = true, [83] = true, [90] = true, [91] = true },
 }
@@ -164,7 +164,10 @@ end
 
 local function connect_failure(client, r)
   local t <const> = read_transcript(r.said)
-  local stage <const>, reply <const> = t.stage, t.reply
+  local stage, reply <const> = t.stage, t.reply
+  if stage == "connect" and r.connected then
+    stage = client.options.tls == "implicit" and not r.secured and "tls" or "banner"
+  end
   local text <const> = shown(r.text or "")
   local f <const> = { stage = stage, outcome = "not_sent", why = text, reply = nil, code = "connect", retryable = true }
   if CURL.tls[r.result] then
@@ -172,7 +175,7 @@ local function connect_failure(client, r)
     f.retryable = r.result == 35 and not text:find("wrong version", 1, true)
     f.hint = tls_hint(client, text, r.unverified)
   elseif reply and reply.code >= 400 then
-    return refused(client, reply, stage, "not_sent", stage == "auth" and "check username and password" or nil)
+    return refused(client, reply, stage, "not_sent", stage == "auth" and reply.code >= 500 and "check username and password" or nil)
   elseif r.result == CURL.use_ssl then
     f.code, f.stage, f.retryable = "no_starttls", "starttls", false
     f.why = "the relay does not offer STARTTLS; nothing is sent in clear text"
@@ -185,6 +188,10 @@ local function connect_failure(client, r)
     f.why = string.format("the relay offers none of the wanted mechanisms (%s), it has: %s", client.mechanisms,
       shown(t.extensions.AUTH or "none"))
     f.hint = "option auth chooses another mechanism"
+  elseif CURL.receive[r.result] and (text == "" or text:find("reading failed", 1, true)) then
+    f.why = "the relay closed the connection"
+  elseif r.result == CURL.write then
+    f.why = "the relay's greeting or reply has no end"
   elseif r.errno and not text:find(r.errno, 1, true) then
     f.why = text .. ": " .. r.errno
   end
