@@ -189,6 +189,9 @@ bool curl_loop_start(struct curl_loop *c, struct curl_job *j, struct err *e)
     CURLMcode r;
 
     curl_easy_setopt(j->easy, CURLOPT_PRIVATE, j);
+    /* Else a transfer that is given up while its host name is looked up joins the resolver's thread, and the whole loop
+     * waits for the DNS (asyn-thread.c, Curl_resolver_kill). */
+    curl_easy_setopt(j->easy, CURLOPT_QUICK_EXIT, 1L);
     j->loop = c;
     r = curl_multi_add_handle(c->multi, j->easy);
     if (r != CURLM_OK) {
