@@ -20,7 +20,10 @@ function support.server(args, scheme)
   if not port then error "the server of faults did not start" end
   local self <const> = { port = port, process = p, url = (scheme or "http") .. "://127.0.0.1:" .. port }
   function self.count(key) return tonumber(http.get(self.url .. "/count", { query = { key = key } }).body) end
-  function self.connections(c) return tonumber((c or http).get(self.url .. "/connections").body) end
+  function self.connections(c)
+    local url <const> = self.url .. "/connections"
+    return tonumber((c and c:get(url) or http.get(url)).body)
+  end
   return self
 end
 

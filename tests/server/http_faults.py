@@ -138,10 +138,10 @@ def do_echo(c):
 
 
 def do_text(c):
-    """text?body=..&status=.. and any header as h=Name:value (several: ; between)."""
-    c.read_body()
+    """The body given by the query or by the request; any header as h=Name:value, several with | between."""
+    sent = c.read_body()
     extra = [tuple(h.split(":", 1)) for h in c.query.get("h", "").split("|") if h]
-    c.answer(c.query.get("body", ""), c.number("status", 200), extra)
+    c.answer(c.query.get("body", sent), c.number("status", 200), extra)
 
 
 def do_count(c):
