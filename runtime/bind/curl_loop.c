@@ -76,7 +76,9 @@ static int set_timer(CURLM *multi, long ms, void *arg)
 static void on_poll(uv_poll_t *h, int status, int events)
 {
     struct polled *p = h->data;
-    int flags = status < 0 ? CURL_CSELECT_ERR : 0;
+    /* On an error (POLLERR) libcurl shall read and write: it finds out which it is, and tries another connection when a
+     * kept one was reset. CURL_CSELECT_ERR would end the transfer with "select/poll returned error". */
+    int flags = status < 0 ? CURL_CSELECT_IN | CURL_CSELECT_OUT : 0;
 
     if (events & UV_READABLE)
         flags |= CURL_CSELECT_IN;
