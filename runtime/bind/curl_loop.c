@@ -78,7 +78,9 @@ static int set_timer(CURLM *multi, long ms, void *arg)
 static void on_poll(uv_poll_t *h, int status, int events)
 {
     struct polled *p = h->data;
-    int flags = status < 0 ? CURL_CSELECT_ERR : 0;
+    /* On an error (POLLERR) libcurl shall read and write: it finds out which it is, and tries another connection when a
+     * kept one was reset. CURL_CSELECT_ERR would end the transfer with "select/poll returned error". */
+    int flags = status < 0 ? CURL_CSELECT_IN | CURL_CSELECT_OUT : 0;
 
     if (events & UV_READABLE)
         flags |= CURL_CSELECT_IN;
@@ -191,6 +193,9 @@ bool curl_loop_start(struct curl_loop *c, struct curl_job *j, struct err *e)
     CURLMcode r;
 
     curl_easy_setopt(j->easy, CURLOPT_PRIVATE, j);
+    /* Else a transfer that is given up while its host name is looked up joins the resolver's thread, and the whole loop
+     * waits for the DNS (asyn-thread.c, Curl_resolver_kill). */
+    curl_easy_setopt(j->easy, CURLOPT_QUICK_EXIT, 1L);
     j->loop = c;
     r = curl_multi_add_handle(c->multi, j->easy);
     if (r != CURLM_OK) {

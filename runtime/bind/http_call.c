@@ -31,6 +31,10 @@ static size_t on_write(char *bytes, size_t one, size_t len, void *call)
     size_t n = one * len;
 
     c->stirred = uv_now(c->timer.loop);
+    if (c->max && c->got + n > c->max) {
+        c->failure = HTTP_TOO_LARGE;
+        return 0;
+    }
     if (c->sink) {
         if (!http_sink_put(c->sink, bytes, n)) {
             c->paused = true;
@@ -38,10 +42,6 @@ static size_t on_write(char *bytes, size_t one, size_t len, void *call)
         }
         c->got += n;
         return n;
-    }
-    if (c->max && c->got + n > c->max) {
-        c->failure = HTTP_TOO_LARGE;
-        return 0;
     }
     if (!c->collect && c->body.len - c->body_at >= BODY_HIGH) {
         c->paused = true;
@@ -290,6 +290,9 @@ static void keep_buf(struct buf *b)
 static void call_release(struct http_call *c)
 {
     struct http_client *client = c->client;
+    /* libcurl 7.88 does not free the receive buffer of a transfer that ends while others use its connection, and then
+     * refuses another size: such a handle is not used again. */
+    bool keep = client->loop && c->version[0] != '2';
 
     if (c->state == HTTP_QUEUED || c->state == HTTP_RUNNING)
         http_call_fail(c, HTTP_CLOSED);
@@ -303,7 +306,7 @@ static void call_release(struct http_call *c)
     keep_buf(&c->head);
     keep_buf(&c->body);
     memset((char *)c + offsetof(struct http_call, wait), 0, sizeof *c - offsetof(struct http_call, wait));
-    if (client->loop) {
+    if (keep) {
         c->next = client->idle;
         client->idle = c;
     } else {
@@ -560,12 +563,13 @@ static int l_call_finish(lua_State *L)
     return l_finish_k(L, LUA_OK, (lua_KContext)c);
 }
 
-/* call:save(sink): the body goes there from now on; then finish() */
+/* call:save(sink [, max]): the body goes there from now on, max bytes of it at most; then finish() */
 static int l_call_save(lua_State *L)
 {
     struct http_call *c = l_call(L, "http.download");
     struct http_sink *s = l_http_sink(L, 2);
 
+    c->max = (uint64_t)luaL_optinteger(L, 3, 0);
     if (c->sink || c->collect)
         return l_raisef(L, "http", "busy", "http.download: the body goes elsewhere already");
     http_sink_begin(s, c);

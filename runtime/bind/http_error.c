@@ -109,13 +109,21 @@ static void tls(const struct http_call *c, struct err *e, const char *text, bool
 void http_error(const struct http_call *c, struct err *e)
 {
     char text[400], whole[512];
-    long errnum;
+    long errnum, proxy = 0;
 
     if (c->failure != HTTP_FINE) {
         by_us(c, e);
         return;
     }
     why(c, text, sizeof text);
+    curl_easy_getinfo(c->job.easy, CURLINFO_HTTP_CONNECTCODE, &proxy);
+    if (proxy && proxy / 100 != 2 && !c->sent) {
+        snprintf(whole, sizeof whole, "the proxy refused: status %ld", proxy);
+        set(e, c, "proxy", proxy / 100 == 5, whole);
+        if (proxy == 407)
+            hint(e, "it wants user and password: proxy = \"http://user:password@host:port\"");
+        return;
+    }
     switch ((int)c->result) {
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:

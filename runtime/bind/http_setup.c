@@ -158,7 +158,8 @@ bool http_setup(lua_State *L, int idx, struct http_call *c, struct err *e)
     keep(curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)(http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1)), &r);
     keep(curl_easy_setopt(h, CURLOPT_PIPEWAIT, http2 ? 1L : 0L), &r);
     keep(curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, (long)(c->connect * 1000) + 1), &r);
-    keep(curl_easy_setopt(h, CURLOPT_BUFFERSIZE, (long)(l_flag(L, idx, "stream") ? BUFFER_BIG : BUFFER_SMALL)), &r);
+    /* Refused while the handle has a buffer of an earlier transfer; that one does as well. */
+    curl_easy_setopt(h, CURLOPT_BUFFERSIZE, (long)(l_flag(L, idx, "stream") ? BUFFER_BIG : BUFFER_SMALL));
     if (c->max && c->collect)
         keep(curl_easy_setopt(h, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)c->max), &r);
     set_tls(L, idx + 1, h, &r);

@@ -20,7 +20,10 @@ function support.server(args, scheme)
   if not port then error "the server of faults did not start" end
   local self <const> = { port = port, process = p, url = (scheme or "http") .. "://127.0.0.1:" .. port }
   function self.count(key) return tonumber(http.get(self.url .. "/count", { query = { key = key } }).body) end
-  function self.connections(c) return tonumber((c or http).get(self.url .. "/connections").body) end
+  function self.connections(c)
+    local url <const> = self.url .. "/connections"
+    return tonumber((c and c:get(url) or http.get(url)).body)
+  end
   return self
 end
 
@@ -31,9 +34,9 @@ function support.certificates()
   local script <const> = [[
 set -e
 cd "$1"
-openssl req -x509 -newkey rsa:2048 -nodes -days 2 -keyout ca.key -out ca.crt -subj /CN=garun-test-ca 2>/dev/null
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout ca.key -out ca.crt -subj /CN=garun-test-ca 2>/dev/null
 for who in server other client; do
-  openssl req -newkey rsa:2048 -nodes -keyout $who.key -out $who.csr -subj /CN=$who 2>/dev/null
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout $who.key -out $who.csr -subj /CN=$who 2>/dev/null
 done
 printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\n' > server.ext
 printf 'subjectAltName=DNS:elsewhere.example\n' > other.ext
@@ -41,7 +44,7 @@ printf 'extendedKeyUsage=clientAuth\n' > client.ext
 for who in server other client; do
   openssl x509 -req -in $who.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out $who.crt -extfile $who.ext 2>/dev/null
 done
-openssl rsa -in client.key -aes128 -passout pass:key-secret -out client.locked.key 2>/dev/null
+openssl ec -in client.key -aes128 -passout pass:key-secret -out client.locked.key 2>/dev/null
 ]]
   local r <const> = t.run { "sh", "-c", script, "sh", dir }
   if r.status ~= 0 then error("no certificates: " .. r.stderr) end

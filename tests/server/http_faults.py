@@ -1,13 +1,14 @@
 #!/usr/bin/python3
 """http_faults.py - an HTTP/1.1 server that does wrong on demand, for the tests of garun.http.
 
-    http_faults.py [--cert FILE --key FILE [--client-ca FILE]] [--ipv6]
+    http_faults.py [--cert FILE --key FILE [--client-ca FILE]] [--ipv6] [--proxy-auth USER:PASSWORD]
 
 Listens on a free port of the loopback and prints its number as one line. Speaks from raw sockets, so that a fault is
 exactly what its path says; the first part of the path names the behaviour, the query its parameters. Ends when its
 standard input does. The server is no model of a good one: it trusts its one client.
 """
 import argparse
+import base64
 import email.utils
 import hashlib
 import json
@@ -138,10 +139,10 @@ def do_echo(c):
 
 
 def do_text(c):
-    """text?body=..&status=.. and any header as h=Name:value (several: ; between)."""
-    c.read_body()
+    """The body given by the query or by the request; any header as h=Name:value, several with | between."""
+    sent = c.read_body()
     extra = [tuple(h.split(":", 1)) for h in c.query.get("h", "").split("|") if h]
-    c.answer(c.query.get("body", ""), c.number("status", 200), extra)
+    c.answer(c.query.get("body", sent), c.number("status", 200), extra)
 
 
 def do_count(c):
@@ -389,7 +390,51 @@ def do_duplex(c):
             return
 
 
-def serve(sock, context):
+def do_via(c):
+    """What a plain proxy gets: the whole URL in the request line."""
+    c.read_body()
+    c.answer(json.dumps({"target": c.target, "headers": c.raw_headers}))
+
+
+def tunnel(c):
+    """CONNECT: bytes both ways, to the loopback only, whatever name was asked for."""
+    port = int(c.target.rsplit(":", 1)[1])
+    other = socket.create_connection(("127.0.0.1", port))
+    c.send(b"HTTP/1.1 200 Connected\r\n\r\n")
+
+    def pump(source, sink):
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    back = threading.Thread(target=pump, args=(other, c.sock), daemon=True)
+    back.start()
+    pump(c.sock, other)
+    back.join()
+    raise Closed
+
+
+def proxied(c, auth):
+    """True when the request was for a proxy and is answered."""
+    if c.method != "CONNECT" and not c.target.startswith("http://"):
+        return False
+    count("proxied")
+    if auth:
+        want = "Basic " + base64.b64encode(auth.encode()).decode()
+        if c.headers.get("proxy-authorization") != want:
+            c.answer(b"", 407, [("Proxy-Authenticate", "Basic realm=x")])
+            return True
+    if c.method == "CONNECT":
+        tunnel(c)
+    else:
+        do_via(c)
+    return True
+
+
+def serve(sock, context, auth):
     global connections
     try:
         if context:
@@ -401,6 +446,8 @@ def serve(sock, context):
         while True:
             c.read_head()
             c.served += 1
+            if proxied(c, auth):
+                continue
             name = c.path.strip("/").split("/")[0]
             behaviour = globals().get("do_" + name)
             if behaviour:
@@ -420,6 +467,7 @@ def main():
     options.add_argument("--key")
     options.add_argument("--client-ca")
     options.add_argument("--ipv6", action="store_true")
+    options.add_argument("--proxy-auth")
     args = options.parse_args()
     context = None
     if args.cert:
@@ -437,7 +485,7 @@ def main():
         while True:
             sock, _ = server.accept()
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=serve, args=(sock, context), daemon=True).start()
+            threading.Thread(target=serve, args=(sock, context, args.proxy_auth), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
     print(server.getsockname()[1], flush=True)

@@ -316,6 +316,36 @@ local function perform(self, fn, opts)
   })
 end
 
+-- Into a file. The body is asked for as it is stored: a range of compressed bytes is worth nothing.
+local function fetch_file(self, target, path, opts)
+  local download <const> = require "garun.http.download"
+  opts = errors.check_options("http.download", opts, download.options)
+  settings.check("http.download", opts)
+  local base <const> = settings.url("http.download", self.options.base_url, target)
+  local whole <const> = opts.query and url.with_query(base, opts.query) or base
+  local plain <const> = { stream = true, url = whole, decompress = false, retry = false }
+  for _, name in ipairs(settings.shared) do
+    if plain[name] == nil then plain[name] = opts[name] end
+  end
+  plain.max_body = nil
+  return download.run(function(headers_now, left)
+    plain.headers = {}
+    for k, v in pairs(opts.headers or {}) do plain.headers[k] = v end
+    for k, v in pairs(headers_now) do plain.headers[k] = v end
+    plain.timeout = left
+    return perform(self, "http.download", plain)
+  end, url.parse(whole), path, opts, { timeout = pick(self, opts, "timeout"), max_body = pick(self, opts, "max_body"),
+    retry = pick(self, opts, "retry") })
+end
+
+function client:download(target, path, opts)
+  return fetch_file(self, target, path, opts)
+end
+
+function http.download(target, path, opts)
+  return fetch_file(default(), target, path, opts)
+end
+
 function client:request(opts)
   return perform(self, "http.request", opts)
 end

@@ -22,7 +22,7 @@ local function secret_name(name)
 end
 url.secret_name = secret_name
 
--- A URL for texts: without user and secret values, and not too long.
+-- A URL for texts: without user, secret values and whatever is registered as a secret, and not too long.
 function url.show(text)
   text = text:gsub("^([%a][%w+.-]*:/*)[^/?#@]*@", "%1", 1)
   local path <const>, query <const> = text:match("^([^?]*%?)(.*)$")
@@ -31,6 +31,7 @@ function url.show(text)
       if value ~= "" and secret_name(name) then return name .. "=***" end
     end)
   end
+  text = log.redact(text)
   if #text > SHOWN then text = text:sub(1, SHOWN) .. "..." end
   return printable(text)
 end
