@@ -16,7 +16,7 @@ function ordered.open(opts)
   local slots <const> = task.channel(opts.parallel)
   local failed, current, ended
   local function run()
-    local _ <close> = setmetatable({}, { __close = opts.cleanup })
+    local _ <close> = setmetatable({}, { __close = opts.cleanup or function() end })
     task.scope(function()
       for item in opts.next do
         local channel <const> = task.channel(opts.capacity)
