@@ -70,8 +70,8 @@ end
 
 local function check_count(client, meta, rows)
   if meta.rows and rows ~= meta.rows and meta.kind == "daily" and not meta.streaming then
-    fail.raise { code = "rowCount", retryable = true, message = string.format("%s: %d rows came, the table has %d",
-      tables.full_name(client, meta.table), rows, meta.rows), hint = "nothing of it may be used; run again" }
+    fail.spoilt { code = "rowCount", message = string.format("%s: %d rows came, the table has %d",
+      tables.full_name(client, meta.table), rows, meta.rows) }
   end
 end
 

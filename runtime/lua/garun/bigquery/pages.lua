@@ -33,7 +33,7 @@ local function check_members(state, text)
     fail.raise { code = "page", retryable = true, message = job.what .. ": a page has members that do not belong there" }
   end
   if members.totalRows ~= nil and jobs.count(job, members.totalRows) ~= state.total then
-    fail.raise { code = "totalRows", retryable = true, message = string.format(
+    fail.spoilt { code = "totalRows", message = string.format(
       "%s: a page says that there are %s rows, the job said %d", job.what, members.totalRows, state.total) }
   end
   return members
@@ -44,7 +44,7 @@ local function check_repeated(state, digest, rows, first)
   if rows < 2 then return end
   local before <const> = state.digests[digest]
   if before and before ~= first then
-    fail.raise { code = "repeatedPage", retryable = true, message = string.format(
+    fail.spoilt { code = "repeatedPage", message = string.format(
       "%s: the rows from %d on are those from %d on once more", state.job.what, first, before),
       hint = "a server that does not know startIndex needs paging = \"token\"" }
   end
@@ -52,7 +52,7 @@ local function check_repeated(state, digest, rows, first)
 end
 
 -- One request for rows. at: first (row, for messages), start (startIndex) or token, rows wanted (nil: as many as come),
--- skip: rows of the page that were handed out before. Calls put with whole lines and got with the number of rows that are in them.
+-- skip: rows of the page that were handed out before. Calls put with whole lines and got with their number.
 local function fetch(state, at, put, got)
   local answer <const> = state.client.rest:once(state.job.what, { url = state.url, stream = true, query = {
     location = state.job.location, startIndex = at.start, pageToken = at.token,
@@ -67,7 +67,7 @@ local function fetch(state, at, put, got)
     if lines then
       local n <const> = math.max(scanner:rows() - at.skip, 0)
       if at.rows and n > at.rows then
-        fail.raise { code = "rowCount", message = string.format("%s: a page has more rows than the %d asked for",
+        fail.spoilt { code = "rowCount", message = string.format("%s: a page has more rows than the %d asked for",
           state.job.what, at.rows), hint = "a server that does not know maxResults needs paging = \"token\"" }
       end
       hash:update(lines)
@@ -85,8 +85,8 @@ local function fetch(state, at, put, got)
 end
 
 local function row_count(state, what)
-  fail.raise { code = "rowCount", retryable = true, message = string.format("%s: %s of the %d rows are missing",
-    state.job.what, what, state.total), hint = "nothing of it may be used; run again" }
+  fail.spoilt { code = "rowCount", message = string.format("%s: %s of the %d rows are missing",
+    state.job.what, what, state.total) }
 end
 
 ---- ranges in parallel ----
@@ -145,7 +145,7 @@ local function fetch_tokens(state, opts, put)
     first = first + handed_out
     token = page.token
     if token and seen[token] then
-      fail.raise { code = "repeatedPage", retryable = true, message = state.job.what .. ": the same page comes again and again" }
+      fail.spoilt { code = "repeatedPage", message = state.job.what .. ": the same page comes again and again" }
     end
     if token then seen[token] = true end
   until not token
@@ -163,7 +163,7 @@ local function open_tokens(state, opts)
     finish = function()
       if state.rows ~= state.total then
         if state.rows < state.total then row_count(state, state.total - state.rows) end
-        fail.raise { code = "rowCount", retryable = true, message = string.format("%s: %d rows came, the job said %d",
+        fail.spoilt { code = "rowCount", message = string.format("%s: %d rows came, the job said %d",
           state.job.what, state.rows, state.total) }
       end
     end,

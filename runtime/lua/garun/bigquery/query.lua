@@ -58,8 +58,8 @@ function result:__call()
     if not page then
       self.stop = false
       if self.total and self.seen ~= self.total then
-        fail.raise { code = "rowCount", retryable = true, message = string.format("%s: %d rows came, %d were promised",
-          self.what, self.seen, self.total), hint = "nothing of it may be used; run again" }
+        fail.spoilt { code = "rowCount", message = string.format("%s: %d rows came, %d were promised",
+          self.what, self.seen, self.total) }
       end
       if self.finish then self.finish() end
       return nil
@@ -134,13 +134,13 @@ local function pages_of(client, job, page_rows, token)
   return function()
     if not token then return nil end
     if seen[token] then
-      fail.raise { code = "repeatedPage", retryable = true, message = "query: the same page comes again and again" }
+      fail.spoilt { code = "repeatedPage", message = "query: the same page comes again and again" }
     end
     seen[token] = true
     local answer <const> = client.rest:call("query", { url = url, query = { location = job.location, pageToken = token,
       maxResults = page_rows, ["formatOptions.useInt64Timestamp"] = "true" } }, settled)
     if jobs.count(job, answer.totalRows) ~= job.total then
-      fail.raise { code = "totalRows", retryable = true, message = string.format(
+      fail.spoilt { code = "totalRows", message = string.format(
         "query: a page says that there are %s rows, the first one said %d", answer.totalRows, job.total) }
     end
     token = answer.pageToken
@@ -202,8 +202,7 @@ function query.table_rows(client, name, opts)
     schema = { fields = fields }
   end
   local function changed()
-    fail.raise { code = "tableChanged", retryable = true, message = what .. ": the table was replaced while it was read",
-      hint = "nothing of it may be used; run again" }
+    fail.spoilt { code = "tableChanged", message = what .. ": the table was replaced while it was read" }
   end
   local token, etag, total, ended, seen = nil, nil, nil, false, {}
   local function page()
@@ -215,7 +214,7 @@ function query.table_rows(client, name, opts)
     if etag and answer.etag ~= etag or total and n ~= total then changed() end
     etag, total, token = answer.etag, n, answer.pageToken
     if token and seen[token] then
-      fail.raise { code = "repeatedPage", retryable = true, message = what .. ": the same page comes again and again" }
+      fail.spoilt { code = "repeatedPage", message = what .. ": the same page comes again and again" }
     end
     if token then seen[token] = true end
     ended = not token
