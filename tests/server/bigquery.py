@@ -7,14 +7,14 @@ Paths are taken with /bigquery/v2 in front and without, as Google's Node client 
 over POST /control/tables, and /control/* also sets page sizes, keys and faults and tells what was asked:
 
     POST /control/tables     {"project","dataset","table","schema":[..],"rows":[..] or "file", "lastModifiedTime"?,
-                              "streamingRows"?, "location"?, "repeat"?}, or a list of them; one there already is replaced
+                              "streamingRows"?, "location"?, "repeat"?, "etag"?, "numRows"?}, or a list of them; one there already is replaced
     POST /control/drop       {"project","dataset","table"}
     POST /control/settings   page_bytes, page_rows, gzip, auth, token_seconds, shard_rows, polls, buckets
     POST /control/accounts   {"email","public_key"} (PEM) or {"client_id","client_secret","refresh_token"}
     POST /control/faults     {"path": regular expression, "method"?, "kind", "n"?: 1, "skip"?: 0, ...}, or a list
     POST /control/expire     forgets all access tokens
     GET  /control/log        requests so far, without secrets; POST /control/clear empties it and drops the faults
-    GET  /control/objects    names in Cloud Storage
+    GET  /control/objects    names in Cloud Storage; /control/left how many faults have not come yet
 
 Kinds of faults: status (status, reason, message, retry_after), html (status), reset, cut (at: share of the body), slow
 (seconds, before the answer), incomplete, job_fails (reason), repeat_page, drop_row, total (by), broken (not JSON).
@@ -492,6 +492,8 @@ class Handler(BaseHTTPRequestHandler):
             elif what == "clear":
                 WORLD.log.clear()
                 WORLD.faults.clear()
+            elif what == "left":
+                return sum(max(f.get("n", 1), 0) for f in WORLD.faults)
             elif what == "log":
                 return WORLD.log
             elif what == "objects":

@@ -61,7 +61,7 @@ class Parser:
     def path(self):
         names = [self.take(kind="name")]
         while self.accept("."):
-            names.append(self.take(kind="name"))
+            names.append(self.take(kind="quoted")[1:-1] if self.peek() == "quoted" else self.take(kind="name"))
         return names
 
     def expression(self):

@@ -26,13 +26,23 @@ local hints <const> = {
 -- Whether the same call may be made again. Only errors of the wire and of BigQuery: a deadline of the caller's
 -- (task.timeout) says retryable, too, but of the caller's whole undertaking.
 function fail.passing(err)
-  return (errors.is(err, "http") or errors.is(err, "bigquery")) and err.retryable
+  return (errors.is(err, "http") or errors.is(err, "bigquery")) and err.retryable and not err.spoilt
 end
 
 -- Raises an error of kind "bigquery" with these fields.
 function fail.raise(fields)
   fields.kind = "bigquery"
   error(errors.new(fields), 0)
+end
+
+-- The same for an answer that contradicts itself: rows of it may have been handed out, so it is the whole read that may be
+-- made again, not the call.
+function fail.spoilt(fields)
+  fields.kind, fields.retryable = "bigquery", true
+  fields.hint = fields.hint or "nothing of it may be used; run again"
+  local err <const> = errors.new(fields)
+  err.spoilt = true
+  error(err, 0)
 end
 
 function fail.usage(fmt, ...)

@@ -15,33 +15,35 @@ local merged_bytes <const> = 256 << 10     -- small chunks are joined: a hand-ov
 function ordered.open(opts)
   local slots <const> = task.channel(opts.parallel)
   local failed, current, ended
-  local function run()
-    local _ <close> = setmetatable({}, { __close = opts.cleanup })
-    task.scope(function()
-      for item in opts.next do
-        local channel <const> = task.channel(opts.capacity)
-        slots:send(channel)           -- waits while enough is under way
-        task.spawn(function()
-          local parts, bytes = {}, 0
-          local function flush()
-            if bytes == 0 then return end
-            local text <const> = table.concat(parts)
-            parts, bytes = {}, 0
-            channel:send(text)
-          end
-          opts.fetch(item, function(text)
-            parts[#parts + 1] = text
-            bytes = bytes + #text
-            if bytes >= merged_bytes then flush() end
-          end)
-          flush()
-          channel:close()
-        end)
-      end
+  local function fetch(item, channel)
+    local parts, bytes = {}, 0
+    local function flush()
+      if bytes == 0 then return end
+      local text <const> = table.concat(parts)
+      parts, bytes = {}, 0
+      channel:send(text)
+    end
+    opts.fetch(item, function(text)
+      parts[#parts + 1] = text
+      bytes = bytes + #text
+      if bytes >= merged_bytes then flush() end
     end)
+    flush()
+    channel:close()
+  end
+  local function run()
+    for item in opts.next do
+      local channel <const> = task.channel(opts.capacity)
+      slots:send(channel)             -- waits while enough is under way
+      task.spawn(fetch, item, channel)
+    end
   end
   local worker <const> = task.background(function()
-    local ok <const>, err <const> = pcall(run)
+    local ok <const>, err <const> = pcall(function()
+      local _ <close> = setmetatable({}, { __close = opts.cleanup or function() end })
+      local all <close> = task.spawn(run)     -- ended, with all that it started, when this block is left
+      all:join()
+    end)
     if not ok then failed = { err } end
     slots:close()
     if not ok and current then current:close() end      -- wakes a reader, who looks at `failed` first

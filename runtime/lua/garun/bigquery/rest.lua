@@ -7,10 +7,10 @@
 local errors <const> = require "garun.error"
 local fail <const> = require "garun.bigquery.fail"
 local http <const> = require "garun.http"
+local http_retry <const> = require "garun.http.retry"
 local json <const> = require "garun.json"
 local log <const> = require "garun.log"
 local task <const> = require "garun.task"
-local time <const> = require "garun.time"
 
 local rest <const> = {}
 rest.__index = rest
@@ -27,17 +27,6 @@ end
 
 function rest:close()
   self.http:close()
-end
-
--- Seconds that the server asks to wait, by number or date (RFC 9110, 10.2.3); nil when it does not.
-local function retry_after(value)
-  if not value then return nil end
-  local seconds = tonumber(value)
-  if not seconds then
-    local ok <const>, at <const> = pcall(time.parse, value)
-    seconds = ok and at and at - time.now() or nil
-  end
-  return seconds and math.max(0, math.min(seconds, MAX_RETRY_AFTER)) or nil
 end
 
 -- Runs fn, which makes one attempt, until it succeeds, its error will not pass, or there were enough. settled(err) is
@@ -61,7 +50,8 @@ local function refusal(what, answer)
   answer:close()
   local ok <const>, body <const> = pcall(json.decode, text, { excerpt = false })
   local err <const> = fail.from_answer(what, answer.status, ok and body or nil)
-  err.retry_after = retry_after(answer.headers["retry-after"])
+  local after <const> = http_retry.after(answer.headers)
+  err.retry_after = after and math.min(after, MAX_RETRY_AFTER)
   return err
 end
 

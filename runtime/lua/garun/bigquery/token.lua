@@ -159,8 +159,8 @@ end
 
 ---- keeping one ----
 
--- A provider of tokens for the account: get() gives one, refused(t) says that t was not accepted. quota_project is the
--- one that pays, when the credentials name it.
+-- A provider of tokens for the account: get() gives one, refused(t) says that t was not accepted. project and
+-- quota_project are those that the credentials name.
 function token.provider(credentials, scope)
   local key <const> = load(credentials)
   local make <const> = kinds[key.type]
@@ -176,7 +176,7 @@ function token.provider(credentials, scope)
 
   local function valid() return account.token and time.monotonic() < account.expires end
 
-  local self <const> = { quota_project = key.quota_project_id, email = key.client_email }
+  local self <const> = { quota_project = key.quota_project_id, project = key.project_id }
   function self.get()
     if valid() then return account.token end
     account.lock:send(true)
