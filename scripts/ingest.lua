@@ -125,6 +125,10 @@ end
 -- What was loaded, type by type.
 local function tell(r)
   if r.loads > 0 then summary(r) end
+  if r.estimate then
+    print(string.format("dry run: the queries would read %s bytes, about %.4f USD", terminal.count(r.estimate.bytes),
+      r.estimate.cost))
+  end
   for _, day in ipairs(r.missing or {}) do print("  " .. day .. ": BigQuery has no table of this day yet") end
   for _, kind in ipairs(ingest.types) do
     if r.master[kind] then master_summary(kind, r.master[kind]) end
@@ -136,11 +140,12 @@ local function as_json(r)
     lines = r.lines, rejected = r.rejected, other_events = r.other, duplicates = r.duplicates,
     out_of_range = r.out_of_range, repaired = r.repaired, cut = r.cut, nulled = r.nulled, days = r.days,
     first_day = r.first_day, last_day = r.last_day, seconds = r.seconds, loads = r.loads, unchanged = r.unchanged,
-    job_id = r.job_id, dry_run = opts.dry_run or nil, missing_days = r.missing and #r.missing > 0 and r.missing or nil,
+    estimate = r.estimate, job_id = r.job_id, dry_run = opts.dry_run or nil, missing_days = r.missing and #r.missing > 0 and r.missing or nil,
   }
   for name, n in pairs(r.records) do out[name] = n end
   for kind, m in pairs(r.master) do
-    out[kind] = { read = m.read, inserted = m.inserted, updated = m.updated, unchanged = m.unchanged, rejected = m.rejected }
+    out[kind] = { read = m.read, inserted = m.inserted, updated = m.updated, unchanged = m.unchanged,
+      rejected = m.rejected }
   end
   return json.encode(out)
 end

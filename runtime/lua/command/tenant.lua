@@ -8,7 +8,8 @@
 -- that a person switched off (enabled false, no error) stays off. --only: those services, of postgres, bigquery, sftp, smtp.
 --
 -- Shapes of the JSONB columns (! must be there):
---   bigquery_credentials   the Google service-account key object; bigquery_project_id, bigquery_dataset_id! (analytics_<property>)
+--   bigquery_credentials   the Google service-account key object; bigquery_project_id, bigquery_dataset_id!
+--                          (analytics_<property>)
 --   postgres_config        host, port, database, user, password, sslmode, connect_timeout
 --   sftp_config            host!, port, username!, password | private_key, host_key | known_hosts, remote_path, user_file,
 --                          locations_file
@@ -49,8 +50,9 @@ function checks.sftp(s)
     if not names[name] then missing[#missing + 1] = name end
   end
   if #missing > 0 then
-    error(errors.new { kind = "sftp", code = "SFTP_NO_SUCH_FILE", message = string.format("%s is not in %s of %s",
-      table.concat(missing, ", "), s.remote_path, s.connect.host), hint = "the names are user_file and locations_file of sftp_config" }, 0)
+    error(errors.new { kind = "sftp", code = "SFTP_NO_SUCH_FILE",
+      message = string.format("%s is not in %s of %s", table.concat(missing, ", "), s.remote_path, s.connect.host),
+      hint = "the names are user_file and locations_file of sftp_config" }, 0)
   end
   return s.connect.host .. ", " .. s.remote_path
 end

@@ -24,18 +24,28 @@ ingest.types = { "events", "users", "locations" }
 ---- parts ----
 
 -- runners[type](ctx, sources or nil) gives the numbers of events.sum, or { users_processed = n ... } for master data, and
--- the failures { what, error } of what failed alone.
+-- the failures { error } of what failed alone.
 local runners <const> = {}
 
-function runners.events(ctx, sources)
-  local missing
-  if not sources then
-    sources, missing = require("garun.ingest.bigquery").sources(ctx)
-    ctx.progress_state:expect(sources)
-  end
+local function load_events(ctx, sources)
   local results <const>, outside <const>, failures <const> = events.load(ctx, sources)
   local total <const> = events.sum(results)
-  total.outside, total.results, total.missing = outside, results, missing
+  total.outside, total.results = outside, results
+  return total, failures
+end
+
+function runners.events(ctx, sources)
+  if sources then return load_events(ctx, sources) end
+  local bigquery <const> = require "garun.ingest.bigquery"
+  local days <const>, missing <const>, client <close> = bigquery.sources(ctx)
+  ctx.state:expect(days)
+  if ctx.dry_run then
+    local total <const> = events.sum {}
+    total.missing, total.estimate = missing, bigquery.estimate(days)
+    return total, {}
+  end
+  local total <const>, failures <const> = load_events(ctx, days)
+  total.missing = missing
   return total, failures
 end
 
@@ -63,27 +73,23 @@ local function run_parts(ctx, types, given)
       if kind == "events" then merge(total, r) else merge(total.master, { [kind] = r }) end
       for name, n in pairs(r.tables or {}) do total.records[name] = n end
       if r.processed then total.records[kind .. "_processed"] = r.processed end
-      for _, f in ipairs(failed or {}) do failures[#failures + 1] = { what = f.day or kind, error = f.error } end
+      for _, f in ipairs(failed or {}) do failures[#failures + 1] = { error = f.error } end
     elseif errors.is(r, "cancelled") then
       error(r, 0)
     else
-      failures[#failures + 1] = { what = kind, error = r }
+      failures[#failures + 1] = { error = #types > 1 and errors.is(r) and errors.wrap(r, kind) or r }
     end
   end, { concurrency = #types })
   return total, failures
 end
 
 -- One error for all failures: the only one as it is, several as a list. They may be tried again when all may.
-local function join(failures, parts)
-  if #failures == 1 then
-    local f <const> = failures[1]
-    if parts == 1 and not errors.is(f.error) or parts == 1 and f.what == "events" then return f.error end
-    return errors.is(f.error) and errors.wrap(f.error, f.what) or f.error
-  end
+local function join(failures)
+  if #failures == 1 then return failures[1].error end
   local lines <const>, retryable, guard = {}, true, true
   for _, f in ipairs(failures) do
     local e <const> = f.error
-    lines[#lines + 1] = f.what .. ": " .. tostring(errors.is(e) and e.message or e)
+    lines[#lines + 1] = tostring(errors.is(e) and e.message or e)
     retryable = retryable and errors.is(e) and e.retryable
     guard = guard and errors.is(e, "guard")
   end
@@ -141,20 +147,26 @@ function ingest.run(opts)
     tenant = tenant, conninfo = opts.conninfo, mapping = opts.mapping, jobs = opts.jobs or 2, force = opts.force,
     range = { from = opts.from, to = opts.to }, allow_empty = opts.allow_empty, dry_run = opts.dry_run,
     max_rejects = opts.max_rejects, max_reject_percent = opts.max_reject_percent, max_shrink = opts.max_shrink or 50,
-    reject_file = opts.reject_file, intraday = opts.intraday, via = opts.via, bucket = opts.bucket, progress_state = state,
+    reject_file = opts.reject_file, intraday = opts.intraday, via = opts.via, bucket = opts.bucket, state = state,
   }
   local given <const> = named(db, opts, tenant, types)
+  for _, kind in ipairs(types) do
+    if kind == "events" and not given.events then
+      ctx.range = require("garun.ingest.bigquery").range(tenant, opts.from, opts.to)
+    end
+  end
   for _, sources in pairs(given) do state:expect(sources) end
   ctx.progress = function(chunk) return state:chunk(chunk) end
   if opts.dry_run then
     local total <const>, failures <const> = run_parts(ctx, types, given)
-    if #failures > 0 then error(join(failures, #types), 0) end
+    if #failures > 0 then error(join(failures), 0) end
     total.seconds = time.monotonic() - started
     return total
   end
 
   jobs.sweep(db, tenant.id)
-  ctx.job = jobs.start(db, { tenant_id = tenant.id, types = types, first_day = opts.from, last_day = opts.to })
+  ctx.job = jobs.start(db, { tenant_id = tenant.id, types = types, first_day = ctx.range.from,
+    last_day = ctx.range.to })
   local total, failures = nil, {}
   local ok <const>, why <const> = pcall(function()
     local alive <close> = ctx.job:keep_alive(ctx.conninfo, function()
@@ -163,7 +175,7 @@ function ingest.run(opts)
     total, failures = run_parts(ctx, types, given)
   end)
   local failure = not ok and why or nil
-  if not failure and #failures > 0 then failure = join(failures, #types) end
+  if not failure and #failures > 0 then failure = join(failures) end
   if failure then
     local told <const>, trouble <const> = pcall(function()
       if total then events.analyze(db, total, ctx.mapping) end
