@@ -332,7 +332,7 @@ function load:bind_header(input)
   end
   local unknown, missing <const> = nil, {}
   self.cells, unknown = bind(self.kind, self.names, header)
-  self.width = header.n
+  self.width = input.format == "xlsx" and math.maxinteger or header.n      -- a sheet has no delimiters to be missed
   for i, column in ipairs(self.kind.columns) do
     if #self.cells[i] == 0 then missing[#missing + 1] = column[1] .. " (" .. table.concat(column, " or ", 2) .. ")" end
   end
