@@ -415,7 +415,7 @@ static bool measure(const char *s, size_t n, size_t *characters, size_t *units)
     const unsigned char *p = (const unsigned char *)s, *end = p + n;
     *characters = *units = 0;
     while (p < end) {
-        size_t len = *p < 0x80 ? 1 : *p >= 0xc2 && *p < 0xe0 ? 2 : *p >= 0xe0 && *p < 0xf0 ? 3 : *p >= 0xf0 && *p < 0xf5 ? 4 : 0;
+        size_t len = *p < 0x80 ? 1 : *p < 0xc2 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf5 ? 4 : 0;
         if (len == 0 || (size_t)(end - p) < len)
             return false;
         for (size_t i = 1; i < len; i++) {
@@ -453,8 +453,8 @@ static bool put_item(struct writer *w, const struct item *it, const char *text)
     return false;
 }
 
-/* Text as the library shall see it: NUL ends a C string, U+FFFE and U+FFFF are no XML, and "_x0041_" would be read as "A". Other
- * control characters the library escapes itself. NULL when the text may stay as it is; else pushed on the stack. */
+/* Text as the library shall see it: NUL ends a C string, U+FFFE and U+FFFF are no XML, and "_x0041_" would be read as "A".
+ * Other control characters the library escapes itself. NULL when the text may stay as it is; else pushed on the stack. */
 static const char *l_escape(lua_State *L, const char *s, size_t n, size_t *len)
 {
     static const char noncharacter[] = "\xef\xbf";
