@@ -36,18 +36,26 @@ struct garun_work {
     void (*dispose)(struct garun_work *w);   /* on garun's thread: frees w when the task was cancelled meanwhile */
 };
 
+/* Fills *e from a printf format and returns false; the second adds the text of errno ("message: No such file ..."). */
+typedef bool (*garun_set_function)(struct garun_error *e, const char *kind, const char *code, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+typedef bool (*garun_set_errno_function)(struct garun_error *e, const char *kind, int errnum, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* Makes an error object and raises it. raisef takes the format of lua_pushfstring. */
+typedef __attribute__((noreturn)) int (*garun_raise_function)(lua_State *L, const struct garun_error *e);
+typedef __attribute__((noreturn)) int (*garun_raisef_function)(lua_State *L, const char *kind, const char *code,
+                                                               const char *fmt, ...);
+
 struct garun_plugin_api {
     unsigned    abi;           /* GARUN_PLUGIN_ABI of this garun; always the first member */
     const char *version;       /* of garun, "0.1.0" */
 
-    /* Errors. set and set_errno fill *e (the second as err: "message: text of errno") and return false; both may be
-     * called on any thread. raise and raisef (formats of lua_pushfstring) make an error object and never return. */
-    bool (*set)(struct garun_error *e, const char *kind, const char *code, const char *fmt, ...)
-        __attribute__((format(printf, 4, 5)));
-    bool (*set_errno)(struct garun_error *e, const char *kind, int errnum, const char *fmt, ...)
-        __attribute__((format(printf, 4, 5)));
-    int (*raise)(lua_State *L, const struct garun_error *e) __attribute__((noreturn));
-    int (*raisef)(lua_State *L, const char *kind, const char *code, const char *fmt, ...) __attribute__((noreturn));
+    /* Errors. set and set_errno may be called on any thread. */
+    garun_set_function       set;
+    garun_set_errno_function set_errno;
+    garun_raise_function     raise;
+    garun_raisef_function    raisef;
 
     /* Option tables: check accepts nil or a table whose keys are all in the NULL-terminated list and leaves a table at
      * idx; the others read one field of it. All raise kind "usage"; fn is the function's name for the message. */

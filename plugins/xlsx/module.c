@@ -5,11 +5,12 @@
 #include "xlsx.h"
 
 __asm__(".section .rodata\n"
+        ".balign 8\n"
+        "xlsx_lua_size: .quad 1f - xlsx_lua\n"
         "xlsx_lua: .incbin \"plugins/xlsx/xlsx.lua\"\n"
-        "xlsx_lua_end: .byte 0\n"
-        ".previous\n");
+        "1: .previous\n");
+extern const uint64_t xlsx_lua_size __attribute__((visibility("hidden")));
 extern const char xlsx_lua[] __attribute__((visibility("hidden")));
-extern const char xlsx_lua_end[] __attribute__((visibility("hidden")));
 
 GARUN_PLUGIN_EXPORT int luaopen_xlsx(lua_State *L);
 
@@ -17,7 +18,7 @@ int luaopen_xlsx(lua_State *L)
 {
     const struct garun_plugin_api *api = garun_plugin_open(L, "xlsx");
 
-    if (luaL_loadbufferx(L, xlsx_lua, (size_t)(xlsx_lua_end - xlsx_lua), "=xlsx", "t") != LUA_OK)
+    if (luaL_loadbufferx(L, xlsx_lua, xlsx_lua_size, "=xlsx", "t") != LUA_OK)
         return lua_error(L);
     lua_newtable(L);                 /* stack: chunk, core */
     reader_open(L, api);

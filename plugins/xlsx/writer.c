@@ -157,6 +157,16 @@ static bool sync_file(const char *path)
     return ok;
 }
 
+/* Makes the file beside the target: the library would tell on standard error why it cannot. */
+static bool make_temp(struct writer *w, struct garun_error *e)
+{
+    int fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return w->api->set_errno(e, "xlsx", errno, "xlsx.writer: cannot write %s", w->path);
+    close(fd);
+    return true;
+}
+
 static void drop_book(struct writer *w)
 {
     if (!w->book)
@@ -191,6 +201,8 @@ static bool finish(struct writer *w, struct garun_error *e)
         long size = rows ? ftell(rows) : 0;
         least[i] = size > 0 ? (uint64_t)size : 0;
     }
+    if (!make_temp(w, e))
+        goto out;
     errno = 0;
     lxw_error r = workbook_close(w->book);       /* frees it in any case */
     w->book = NULL;
@@ -202,10 +214,10 @@ static bool finish(struct writer *w, struct garun_error *e)
         w->api->set_errno(e, "xlsx", errno, "xlsx.writer: cannot write %s", w->path);
     else
         ok = true;
-out:
-    free(least);
     if (!ok)
         unlink(w->temp);
+out:
+    free(least);
     return ok;
 }
 
@@ -300,6 +312,7 @@ static int l_new(lua_State *L)
     const struct garun_plugin_api *api = l_api(L);
     const char *path = luaL_checkstring(L, 1);
     uint64_t noise;
+    struct garun_error e;
     struct writer_box *box = lua_newuserdatauv(L, sizeof *box, 0);
 
     memset(box, 0, sizeof *box);
@@ -323,6 +336,9 @@ static int l_new(lua_State *L)
     }
     if (!w || !w->path || !w->book)
         return api->raisef(L, "xlsx", "ENOMEM", "xlsx.writer: not enough memory");
+    if (!make_temp(w, &e))               /* now, rather than when all rows are there */
+        api->raise(L, &e);
+    unlink(w->temp);
     return 1;
 }
 
@@ -399,7 +415,7 @@ static bool measure(const char *s, size_t n, size_t *characters, size_t *units)
     const unsigned char *p = (const unsigned char *)s, *end = p + n;
     *characters = *units = 0;
     while (p < end) {
-        size_t len = *p < 0x80 ? 1 : *p >= 0xc2 && *p < 0xe0 ? 2 : *p >= 0xe0 && *p < 0xf0 ? 3 : *p >= 0xf0 && *p < 0xf5 ? 4 : 0;
+        size_t len = *p < 0x80 ? 1 : *p < 0xc2 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf5 ? 4 : 0;
         if (len == 0 || (size_t)(end - p) < len)
             return false;
         for (size_t i = 1; i < len; i++) {
@@ -437,8 +453,8 @@ static bool put_item(struct writer *w, const struct item *it, const char *text)
     return false;
 }
 
-/* Text as the library shall see it: NUL ends a C string, U+FFFE and U+FFFF are no XML, and "_x0041_" would be read as "A". Other
- * control characters the library escapes itself. NULL when the text may stay as it is; else pushed on the stack. */
+/* Text as the library shall see it: NUL ends a C string, U+FFFE and U+FFFF are no XML, and "_x0041_" would be read as "A".
+ * Other control characters the library escapes itself. NULL when the text may stay as it is; else pushed on the stack. */
 static const char *l_escape(lua_State *L, const char *s, size_t n, size_t *len)
 {
     static const char noncharacter[] = "\xef\xbf";

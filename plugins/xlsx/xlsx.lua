@@ -148,9 +148,8 @@ end
 writer.__close = writer.close
 
 local function each(rows)
-  if type(rows) == "function" then return rows end
-  local meta <const> = getmetatable(rows)
-  if type(meta) == "table" and meta.__call then return rows end
+  local meta <const> = type(rows) == "table" and getmetatable(rows)
+  if type(rows) == "function" or type(rows) == "userdata" or meta and meta.__call then return rows end
   if type(rows) ~= "table" then usage("xlsx.write: rows is a list of rows or an iterator, not a %s", type(rows)) end
   local i = 0
   return function()

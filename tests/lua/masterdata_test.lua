@@ -48,7 +48,7 @@ t.test("a workbook's users arrive: sheet by name, title above the header, ids as
       { "00123", "x", " Müller & Co ", "a@b.c", 491701234567, "030", 5 },
       { 123, nil, "Zwei" },
       { nil, 7.0, nil, "second@column" },
-      { 1.5e9, "y", true },
+      { 1.5e9, "y", true, nil, nil, nil, nil, nil, "a note beside the table" },
       {}, { "  " },
     } } } })
   local r <const> = load(db, "users", path)
@@ -143,6 +143,14 @@ t.test("CSV by any delimiter, with any line end, byte order mark, quotes and a t
     t.equal({ r.format, r.read, r.inserted }, { d == "\t" and "tsv" or "csv", 1, 1 })
     t.equal(users(db), "007|Bond" .. d .. " \"James\"\r\nLondon|j@b")
   end
+end)
+
+t.test("a quote that is never closed does not swallow customers in silence", function()
+  local db <close> = s.tenant().connect()
+  local ok <const>, r <const> = pcall(load, db, "users", file("a.csv", HEADER .. '1,5" pipe,,,\n2,"open,,,\n3,c,,,\n4,d,,,\n'))
+  -- Refused, or each of the three rows told about.
+  if ok then t.equal({ r.read, r.rejected }, { 2, 1 }) else t.match(tostring(r), "quote") end
+  t.equal(users(db), ok and "1|5\" pipe" or nil)
 end)
 
 t.test("Windows-1252 is repaired and counted, or refused when UTF-8 is demanded", function()

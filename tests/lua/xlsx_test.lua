@@ -266,6 +266,28 @@ t.test("damaged bytes are an error or change nothing, and never the program", fu
   end
 end)
 
+t.test("any damage inside the parts is an error of its own kind, or is read", function()
+  local parts <const> = { rows = '<row r="1"><c r="A1" t="s"><v>1</v></c><c r="B1" s="1"><v>45296.5</v></c></row><row r="2"><c t="inlineStr"><is><t>_x0041_</t></is></c></row>',
+    strings = "<si><t>x</t></si><si><r><t>y</t></r></si>", styles = '<cellXfs><xf numFmtId="0"/><xf numFmtId="22"/></cellXfs>' }
+  local seed = 4711
+  local function random(n)
+    seed = (seed * 6364136223846793005 + 1442695040888963407) & math.maxinteger
+    return seed // 65536 % n
+  end
+  local pieces <const> = { "<", ">", '"', "/", "&", "<row>", "</c>", "<c>", "<v>", "</v>", "-", "999999999999", "E", "\0", "\xff", "_x", "<!--", "]]>" }
+  local read_well = 0
+  for _ = 1, 1500 do
+    local damaged <const> = { parts = {} }
+    for name, text in pairs(parts) do damaged[name] = text end
+    local name <const> = ({ "rows", "strings", "styles" })[random(3) + 1]
+    local text <const>, at <const> = parts[name], random(#parts[name]) + 1
+    damaged[name] = text:sub(1, at - 1) .. pieces[random(#pieces) + 1] .. text:sub(at + random(3))
+    local ok <const>, e <const> = pcall(read, book(damaged), { values = "typed" })
+    if ok then read_well = read_well + 1 else t.equal(e.kind, "xlsx", tostring(e)) end
+  end
+  t.ok(read_well > 50 and read_well < 1400, read_well)
+end)
+
 t.test("missing parts, wrong checksums and encrypted entries are named", function()
   for _, part in ipairs { "xl/workbook.xml", "xl/_rels/workbook.xml.rels", "xl/worksheets/sheet1.xml", "xl/sharedStrings.xml" } do
     t.match(refused({ code = "missing_part" }, book { parts = { [part] = false } }).message, part:gsub("%p", "%%%0") .. " is missing")

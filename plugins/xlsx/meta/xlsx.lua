@@ -53,7 +53,8 @@ function Book:sheets() end
 ---     for row, number in book:rows(1, { values = "typed" }) do ... end
 ---
 --- "text": every cell is a string. Numbers are as the file has them (0.1 may be "0.10000000000000001"), but whole ones
---- are digits only: "123" for 123.0 and 1.23E+2, up to 36 digits. Booleans are "TRUE" and "FALSE", dates the numbers that they are.
+--- are digits only: "123" for 123.0 and 1.23E+2, up to 36 digits. Booleans are "TRUE" and "FALSE", dates the numbers
+--- that they are.
 ---
 --- "typed": numbers are numbers (integers when whole), booleans booleans, and numbers that the format shows as date or
 --- time are ISO text: "2024-01-05", "2024-01-05T06:30:00", "06:30:00", hours beyond 24 for elapsed time. The calendars of
@@ -98,8 +99,9 @@ function Rows:close() end
 ---@field key? string of rows that are tables by name; default: the title
 ---@field width? number in characters; default: by the widest text, up to 60
 ---@field format? string number format, "#,##0.00", "0%", "dd.mm.yyyy"
----@field type? "text"|"number"|"date"|"datetime" text: numbers too become text; number: text becomes a number or raises;
----             date, datetime: ISO text becomes a date or raises, default format yyyy-mm-dd [hh:mm:ss]; default: as the value is
+---@field type? "text"|"number"|"date"|"datetime" text: numbers become text; number: text becomes a number or raises;
+---             date, datetime: ISO text becomes a date or raises, default format yyyy-mm-dd [hh:mm:ss]; default: as the
+---             value is
 
 ---@class xlsx.SheetOptions
 ---@field name? string 1 to 31 characters, none of []:*?/\; default "Sheet1" ...

@@ -107,8 +107,8 @@ local function set_paths(script)
   package.path = table.concat({ dir .. "/?.lua", dir .. "/?/init.lua", root .. "/scripts/?.lua",
     root .. "/scripts/?/init.lua", "/usr/local/share/lua/5.4/?.lua", "/usr/share/lua/5.4/?.lua" }, ";")
   local plugins <const> = host.plugins()
-  package.cpath = (plugins and plugins .. "/?.so;" or "") .. "/usr/local/lib/lua/5.4/?.so;/usr/lib/x86_64-linux-gnu/lua/5.4/?.so;"
-    .. "/usr/lib/lua/5.4/?.so"
+  package.cpath = (plugins and plugins .. "/?.so;" or "")
+    .. "/usr/local/lib/lua/5.4/?.so;/usr/lib/x86_64-linux-gnu/lua/5.4/?.so;/usr/lib/lua/5.4/?.so"
 end
 
 -- What main.c prints as versions goes to standard output, as `lua -v` does.

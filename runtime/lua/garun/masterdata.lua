@@ -256,32 +256,40 @@ function load:check_limits(at_end)
     out_of_range = 0 }, at_end)
 end
 
-local function list_of(kind, format)
-  local list <const> = {}
-  for i, column in ipairs(kind.columns) do list[i] = format:gsub("%%", (pg.ident(column[1]):gsub("%%", "%%%%"))) end
-  return list
-end
+local upsert_sql <const> = [[
+  with last as (
+    select distinct on ($id) $names from $temp order by $id, line desc
+  ), done as (
+    insert into $target as t (tenant_id, $names)
+    select $1, $names from last order by $id
+    on conflict (tenant_id, $id) do update set $sets, updated_at = now()
+     where ($old) is distinct from ($new)
+    returning xmax = 0 as fresh        -- no row version before it
+  )
+  select (select count(*) from last) as ids, count(*) filter (where fresh) as inserted,
+         count(*) filter (where not fresh) as updated
+    from done]]
 
 -- From the temporary table into the real one.
 function load:upsert()
   local tx <const>, kind <const>, result <const> = self.tx, self.kind, self.result
-  local id <const>, temp <const>, target <const> = pg.ident(kind.columns[1][1]), pg.ident("pg_temp", self.temp),
-    pg.ident(self.name)
-  local names <const> = table.concat(list_of(kind, "%"), ", ")
-  local rest <const> = { table.unpack(list_of(kind, "%"), 2) }
-  local sets <const>, old <const>, new <const> = {}, {}, {}
-  for i, name in ipairs(rest) do
-    sets[i], old[i], new[i] = name .. " = excluded." .. name, "t." .. name, "excluded." .. name
+  local sets <const>, old <const>, new <const>, names <const> = {}, {}, {}, {}
+  for i, column in ipairs(kind.columns) do
+    local name <const> = pg.ident(column[1])
+    names[i] = name
+    if i > 1 then
+      sets[#sets + 1], old[#old + 1], new[#new + 1] = name .. " = excluded." .. name, "t." .. name, "excluded." .. name
+    end
   end
+  local words <const> = { id = names[1], names = table.concat(names, ", "), temp = pg.ident("pg_temp", self.temp),
+    target = pg.ident(self.name), sets = table.concat(sets, ", "), old = table.concat(old, ", "),
+    new = table.concat(new, ", ") }
+  local function sql(text) return (text:gsub("%$(%a+)", words)) end
   -- One file after the other: two at once would each count the other's rows as its own.
-  tx:exec("select pg_advisory_xact_lock(hashtextextended($1, 0))", "garun.masterdata:" .. self.name .. ":" .. self.tenant.id)
-  self.stored = tx:value("select count(*) from " .. target .. " where tenant_id = $1", self.tenant.id)
-  local counts <const> = tx:one("with last as (select distinct on (" .. id .. ") " .. names .. " from " .. temp
-    .. " order by " .. id .. ", line desc), done as (insert into " .. target .. " as t (tenant_id, " .. names .. ") select $1, "
-    .. names .. " from last order by " .. id .. " on conflict (tenant_id, " .. id .. ") do update set " .. table.concat(sets, ", ")
-    .. ", updated_at = now() where (" .. table.concat(old, ", ") .. ") is distinct from (" .. table.concat(new, ", ")
-    .. ") returning xmax = 0 as fresh) select (select count(*) from last) as ids, count(*) filter (where fresh) as inserted, "
-    .. "count(*) filter (where not fresh) as updated from done", self.tenant.id)
+  tx:exec("select pg_advisory_xact_lock(hashtextextended($1, 0))",
+    "garun.masterdata:" .. self.name .. ":" .. self.tenant.id)
+  self.stored = tx:value(sql "select count(*) from $target where tenant_id = $1", self.tenant.id)
+  local counts <const> = tx:one({ sql(upsert_sql), prepare = false }, self.tenant.id)
   result.inserted, result.updated = counts.inserted, counts.updated
   result.unchanged = counts.ids - counts.inserted - counts.updated
   result.duplicates = self.copied - counts.ids
@@ -292,8 +300,8 @@ function load:upsert()
   end
   if result.duplicates > 0 then
     local some <const> = {}
-    for _, r in ipairs(tx:query("select " .. id .. " as id, string_agg(line::text, ', ' order by line) as lines from " .. temp
-      .. " group by 1 having count(*) > 1 order by min(line) limit " .. KEEP_DUPLICATES)) do
+    for _, r in ipairs(tx:query { sql "select $id as id, string_agg(line::text, ', ' order by line) as lines from $temp "
+      .. "group by 1 having count(*) > 1 order by min(line) limit " .. KEEP_DUPLICATES, prepare = false }) do
       some[#some + 1] = string.format("%s (rows %s)", r.id, #r.lines > 60 and r.lines:sub(1, 60) .. "..." or r.lines)
     end
     self:warn("%d rows have the id of a later one, the last one counts: %s%s", result.duplicates, table.concat(some, ", "),
@@ -317,7 +325,8 @@ function load:look_back(input)
       self.name)
   end
   if result.repaired > 0 then
-    self:warn("%d values were repaired: they were no valid UTF-8 and taken for Windows-1252, or had zero bytes", result.repaired)
+    self:warn("%d values were repaired: they were no valid UTF-8 and taken for Windows-1252, or had zero bytes",
+      result.repaired)
   end
   if result.cut > 0 then self:warn("%d values were cut at their column's length", result.cut) end
   local formulas <const> = input.uncalculated and input.uncalculated() or 0
@@ -332,9 +341,11 @@ function load:bind_header(input)
     if input.format == "empty" then return false end
     no_header(self.source.name, self.kind, seen)
   end
-  local unknown, missing <const> = nil, {}
-  self.cells, unknown = bind(self.kind, self.names, header)
-  self.width = header.n
+  local missing <const> = {}
+  local cells <const>, unknown <const> = bind(self.kind, self.names, header)
+  self.cells = cells
+  -- A sheet has no delimiters that could be missed: what stands beside the table is a note.
+  self.width = input.format == "xlsx" and math.maxinteger or header.n
   for i, column in ipairs(self.kind.columns) do
     if #self.cells[i] == 0 then missing[#missing + 1] = column[1] .. " (" .. table.concat(column, " or ", 2) .. ")" end
   end

@@ -140,7 +140,7 @@ local function looks_like(head)
   if start:find("^<!doctype html") or start:find("^<html") then return "an HTML page (of a login, perhaps)" end
   if start:find("^<") then return "an XML or HTML document" end
   if start:find("^%%pdf") then return "a PDF document" end
-  if start:find("^[{%[]") then return "JSON" end
+  if start:find('^{%s*"') or start:find('^%[%s*[{"]') then return "JSON" end
   return nil
 end
 
