@@ -142,6 +142,7 @@ t.test("a drop in the middle of the body: not sent", function()
   t.raises({ kind = "smtp", code = "connect", stage = "body", outcome = "not_sent", retryable = true }, client.send, client, large,
     { on_dot = function() dots = dots + 1 end })
   t.equal(dots, 0)
+  t.raises({ code = "connect", stage = "body", outcome = "not_sent" }, client.send, client, large)
   t.equal(#server.mails(), 0)
 end)
 
@@ -303,4 +304,28 @@ t.test("a client that is simply dropped leaves nothing open", function()
   collectgarbage()
   collectgarbage()
   server.wait("event", "close")
+end)
+
+t.test("no descriptor is left behind by clients that were used, refused, broken or cancelled", function()
+  local good <const> = support.serve("faults", {})
+  local bad <const> = support.serve("faults", { banner = { "421 no", "drop", "220 hi" }, EHLO = { "550 no", "drop", "250 x" },
+    HELO = "550 no", DOT = "drop" })
+  local function round()
+    local client <close> = smtp.connect { server = "127.0.0.1", port = good.port, tls = "none", connections = 2 }
+    client:send(small)
+    pcall(client.send, client, small, { on_dot = function() error "no" end })
+    local ok <const>, other = pcall(smtp.connect, { server = "127.0.0.1", port = bad.port, tls = "none" })
+    if ok then
+      pcall(other.send, other, small)
+      other:close()
+    end
+  end
+  for _ = 1, 6 do round() end
+  collectgarbage()
+  task.sleep(0.01)
+  local before <const> = #fs.list "/proc/self/fd"
+  for _ = 1, 30 do round() end
+  collectgarbage()
+  task.sleep(0.01)
+  t.equal(#fs.list "/proc/self/fd", before)
 end)

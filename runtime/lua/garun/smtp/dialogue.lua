@@ -1,14 +1,16 @@
 -- garun.smtp.dialogue: what is said over a session: a mail, or NOOP.
 --
--- The order of writes and checks in transact is what outcomes rest on: the body goes first and whole, then on_dot, then
--- a look whether the relay is still silent, then the dot alone.
+-- The order of writes and checks is what outcomes rest on: as long as a byte of the final dot's line is with us, the relay
+-- cannot have the mail. With on_dot the body goes first and whole, then on_dot runs, then follows a look whether the relay
+-- is still silent, then the dot.
 
 local printable <const> = require "garun.printable"
 local replies <const> = require "garun.smtp.reply"
 
 local M <const> = {}
 
-local PIECE <const> = 64 << 10        -- of a body whose progress is watched
+local PIECE <const> = 64 << 10        -- of a mail whose progress is watched
+local DOT <const> = ".\r\n"
 
 -- Says the commands { { stage, text, wanted code }, ... } and reads the answers; with PIPELINING (RFC 2920) all at once.
 -- Gives the first failure as an error. session.dead: it cannot be used any more; session.dirty: a transaction is open.
@@ -94,23 +96,29 @@ local function still_silent(client, session)
     or "the relay closed the connection before the mail's end", "body"), 0)
 end
 
-local function write_body(client, session, m)
-  local function write(bytes)
-    local ok <const>, why <const>, what <const> = session.conn:write(bytes, client.options.timeout)
-    if ok then return end
-    if why == "closed" then still_silent(client, session) end      -- it may have said why
-    error(replies.lost(client, why, what, "body"), 0)
-  end
-  if not m.progress then return write(m.wire) end
+-- Writes a part of the mail. dot: the bytes at its end that are the final dot's line.
+local function write(client, session, bytes, dot)
+  local ok <const>, why <const>, what <const>, sent <const> = session.conn:write(bytes, client.options.timeout)
+  if ok then return end
+  if sent > #bytes - dot then error(replies.unknown(client, what), 0) end
+  if why == "closed" then still_silent(client, session) end      -- it may have said why
+  error(replies.lost(client, why, what, "body"), 0)
+end
+
+-- The body, then what the caller has to do before the end, then the end alone. Without anything to do it is one write.
+local function write_mail(client, session, m)
+  if not m.progress and not m.on_dot then return write(client, session, m.wire .. DOT, #DOT) end
   for at = 1, #m.wire, PIECE do
-    write(m.wire:sub(at, at + PIECE - 1))
-    m.progress(math.min(at + PIECE - 1, #m.wire), #m.wire)
+    write(client, session, m.wire:sub(at, at + PIECE - 1), 0)
+    if m.progress then m.progress(math.min(at + PIECE - 1, #m.wire), #m.wire) end
   end
+  if m.on_dot then m.on_dot() end
+  still_silent(client, session)
+  write(client, session, DOT, #DOT)
 end
 
 -- One mail over the session; gives the relay's answer or raises. m: from, to, wire, eight_bit, smtputf8, on_dot, progress
 function M.transact(client, session, m)
-  local o <const> = client.options
   local commands <const> = {
     { "mail", "MAIL FROM:<" .. m.from .. ">" .. mail_parameters(client, session, m) .. "\r\n", 250 },
     { "rcpt", "RCPT TO:<" .. m.to .. ">\r\n", 250 },
@@ -121,12 +129,8 @@ function M.transact(client, session, m)
   if failed then error(failed, 0) end
   -- From here on the relay waits for a mail's end, and only its answer to that makes the connection good for another.
   session.dead = true
-  write_body(client, session, m)
-  if m.on_dot then m.on_dot() end
-  still_silent(client, session)
-  local sent <const>, _ <const>, broken <const> = session.conn:write(".\r\n", o.timeout)
-  if not sent then error(replies.unknown(client, broken), 0) end
-  local reply <const>, _ <const>, silent <const> = replies.read(session, o.dot_timeout)
+  write_mail(client, session, m)
+  local reply <const>, _ <const>, silent <const> = replies.read(session, client.options.dot_timeout)
   if not reply or reply.code >= 300 and reply.code < 400 then
     error(replies.unknown(client, reply and "an answer that makes no sense: " .. reply.code .. " " .. reply.text or silent), 0)
   end
