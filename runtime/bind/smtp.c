@@ -379,8 +379,11 @@ static int l_write_k(lua_State *L, int status, lua_KContext ctx)
         release(c);
         return l_raisef(L, "smtp", "closed", "smtp: the connection was closed meanwhile");
     }
-    if (status == LUA_YIELD && c->watch->got == 0)
-        return l_fail(L, c, "timeout", "the relay took no byte in time");
+    if (status == LUA_YIELD && c->watch->got == 0) {
+        l_fail(L, c, "timeout", "the relay took no byte in time");
+        lua_pushinteger(L, (lua_Integer)c->sent);
+        return 4;
+    }
     c->error[0] = '\0';
     while (c->sent < len && turn < TURN) {
         size_t piece = len - c->sent < PIECE ? len - c->sent : PIECE;
@@ -388,8 +391,11 @@ static int l_write_k(lua_State *L, int status, lua_KContext ctx)
         CURLcode r = curl_easy_send(c->easy, bytes + c->sent, piece, &n);
         if (r == CURLE_AGAIN)
             break;
-        if (r != CURLE_OK)
-            return l_fail(L, c, "closed", c->error[0] ? c->error : curl_easy_strerror(r));
+        if (r != CURLE_OK) {
+            l_fail(L, c, "closed", c->error[0] ? c->error : curl_easy_strerror(r));
+            lua_pushinteger(L, (lua_Integer)c->sent);
+            return 4;
+        }
         c->sent += n;
         turn += n;
     }
@@ -401,9 +407,9 @@ static int l_write_k(lua_State *L, int status, lua_KContext ctx)
     return wait_watch(L, c->watch, UV_WRITABLE, loop_now(garun_of(L)) + c->patience, "smtp", l_write_k, ctx);
 }
 
-/* write(bytes, seconds) -> true when the kernel has them all; nil, "timeout" | "closed", text
+/* write(bytes, seconds) -> true when the kernel has them all; nil, "timeout" | "closed", text, how many it has taken
  *
- * The time is what may pass without a byte taken. */
+ * The time is what may pass without a byte taken. With TLS only whole records count, for half a one says nothing. */
 static int l_write(lua_State *L)
 {
     struct conn *c = l_conn(L, "smtp");

@@ -25,7 +25,8 @@ local mail = {}
 ---@field name? string shown to the reader
 ---@field address string "a@b.example"; the domain may be Unicode (IDNA) and comes out in ASCII
 
----@alias garun.mail.AddressLike string|garun.mail.Address a text is "a@b.example" or "Name <a@b.example>"; also { name, address }
+--- A text is "a@b.example" or "Name <a@b.example>"; { name, address } without names of fields is taken too.
+---@alias garun.mail.AddressLike string|garun.mail.Address
 
 ---@class garun.mail.Attachment
 ---@field name string 1 to 255 bytes, no / and \; Unicode is encoded (RFC 2231), with an ASCII name for old readers
@@ -53,7 +54,7 @@ local mail = {}
 ---@field message_id? string "<something@domain>", default: a new UUID (version 7) at the domain
 ---@field domain? string of the message_id that is made, default: that of from
 ---@field boundary? string seed of the boundaries between the parts, default: the message_id
----@field auto_submitted? boolean|"auto-generated"|"auto-replied" true: "auto-generated"; tells out-of-office robots to be silent
+---@field auto_submitted? boolean|"auto-generated"|"auto-replied" true: "auto-generated"; out-of-office robots are silent then
 ---@field list_id? string "reports.shop.example" (RFC 2919)
 ---@field list_unsubscribe? string|string[] https: and mailto: URLs (RFC 2369), never folded
 ---@field list_unsubscribe_post? boolean true: one click is enough (RFC 8058); needs an https URL

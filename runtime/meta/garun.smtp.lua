@@ -27,14 +27,14 @@ local smtp = {}
 
 ---@class garun.smtp.Options
 ---@field server string host name, address, or the path of a Unix socket
----@field tls? "starttls"|"implicit"|"none" default "starttls", which is required, not tried; "none": clear text, and refused with
----a password unless the server is this machine
+---@field tls? "starttls"|"implicit"|"none" default "starttls", which is required, not tried; "none": clear text, and
+---refused with a password unless the server is this machine
 ---@field port? integer default 587, 465 (implicit), 25 (none)
 ---@field username? string
 ---@field password? string registered as a secret of the log
 ---@field token? string an OAuth 2 access token instead of a password
----@field auth? string|string[] mechanisms allowed: PLAIN, LOGIN, CRAM-MD5, DIGEST-MD5, NTLM, XOAUTH2, OAUTHBEARER; default PLAIN and
----LOGIN, with a token XOAUTH2 and OAUTHBEARER
+---@field auth? string|string[] mechanisms allowed: PLAIN, LOGIN, CRAM-MD5, DIGEST-MD5, NTLM, XOAUTH2, OAUTHBEARER;
+---default PLAIN and LOGIN, with a token XOAUTH2 and OAUTHBEARER
 ---@field ca? string file of the CA certificates (PEM), default: the system's
 ---@field cert? string file of a client certificate (PEM)
 ---@field key? string file of its key
@@ -52,6 +52,7 @@ local smtp = {}
 ---@field from? string envelope sender, where bounces go; default: the message's; "" is the null sender
 ---@field on_dot? fun() called when the relay has all of the mail but its end. It may wait, for a database's commit; when it
 ---raises, the relay gets no end and hence no mail, and the error comes out of send
+---@field progress? fun(sent: integer, total: integer) called after each 64 KiB of the mail; what it raises aborts the mail too
 
 ---@class garun.smtp.Result
 ---@field code integer 250
@@ -64,7 +65,7 @@ local Client = {}
 
 --- Sends a mail to one recipient and gives the relay's answer. Throttling and repeating are the caller's.
 ---@async
----@param message garun.mail.Message|string a string: a whole mail, lines ending with CRLF; opts.from and opts.to are needed then
+---@param message garun.mail.Message|string a string: a whole mail with CRLF line ends; needs opts.from and opts.to
 ---@param opts? garun.smtp.SendOptions
 ---@return garun.smtp.Result
 function Client:send(message, opts) end

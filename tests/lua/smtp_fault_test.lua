@@ -2,12 +2,14 @@
 -- twice, nothing blocks and nothing stays behind.
 local t <const> = require "garun.test"
 local errors <const> = require "garun.error"
+local fs <const> = require "garun.fs"
 local mail <const> = require "garun.mail"
 local smtp <const> = require "garun.smtp"
 local support <const> = require "smtp_support"
 local task <const> = require "garun.task"
 
 local small <const> = mail.compose { from = "a@x.example", to = "b@x.example", subject = "s", text = "hello\n.\n" }
+local middle <const> = mail.compose { from = "a@x.example", to = "b@x.example", text = ("0123456789\n"):rep(100000) }
 local large <const> = mail.compose { from = "a@x.example", to = "b@x.example", text = ("0123456789\n"):rep(1000000) }
 
 -- A server with these faults and a client of it.
@@ -88,7 +90,7 @@ t.test("greetings and answers to EHLO that refuse, are broken or never come", fu
   } do
     local server <const> = support.serve("faults", case[1])
     t.raises({ kind = "smtp", code = case[2], stage = case[3], retryable = case[4], outcome = "not_sent" }, smtp.connect,
-      { server = "127.0.0.1", port = server.port, tls = "none", connect_timeout = 0.5 })
+      { server = "127.0.0.1", port = server.port, tls = "none", connect_timeout = case[2] == "timeout" and 1 or 60 })
   end
 end)
 
@@ -140,26 +142,27 @@ t.test("a drop in the middle of the body: not sent", function()
   t.raises({ kind = "smtp", code = "connect", stage = "body", outcome = "not_sent", retryable = true }, client.send, client, large,
     { on_dot = function() dots = dots + 1 end })
   t.equal(dots, 0)
+  t.raises({ code = "connect", stage = "body", outcome = "not_sent" }, client.send, client, large)
   t.equal(#server.mails(), 0)
 end)
 
 t.test("a relay that answers in the middle of the body: its answer counts, the dot is not sent", function()
   local client <const>, server <const> = pair { talk_body = "552 5.3.4 far too big" }
   t.raises({ code = "552", stage = "body", outcome = "rejected", retryable = false }, client.send, client, small,
-    { on_dot = function() task.sleep(0.1) end })
+    { on_dot = function() server.wait("have") end })
   server.wait("why", "the client closed")
   t.equal(#server.mails(), 0)
 end)
 
 t.test("a relay that takes no more bytes: timeout, not sent", function()
-  local client <const>, server <const> = pair({ stall = true }, { timeout = 0.3 })
+  local client <const>, server <const> = pair({ stall = true }, { timeout = 1 })
   t.raises({ code = "timeout", stage = "body", outcome = "not_sent", retryable = true }, client.send, client, large)
   t.equal(#server.mails(), 0)
 end)
 
 t.test("a drop, a reset, silence or nonsense after the dot: unknown, and nothing is sent again", function()
-  for _, action in ipairs { "drop", "reset", "silence", "garbage", "354 what?" } do
-    local client <const>, server <const> = pair({ DOT = { action, "250 ok" } }, { dot_timeout = 0.3 })
+  for _, action in ipairs { "drop", "reset", "silence", "garbage", "flood", "354 what?" } do
+    local client <const>, server <const> = pair({ DOT = { action, "250 ok" } }, { dot_timeout = action == "silence" and 1 or 60 })
     local e <const> = t.raises({ kind = "smtp", code = "unknown", stage = "dot", outcome = "unknown", retryable = false },
       client.send, client, small)
     t.match(e.hint, "Message%-ID")
@@ -170,18 +173,17 @@ t.test("a drop, a reset, silence or nonsense after the dot: unknown, and nothing
   end
 end)
 
-t.test("a slow answer after the dot is waited for, and everything else goes on meanwhile", function()
-  local client <const>, server <const> = pair({ DOT = { wait = 0.5, say = "250 2.0.0 Ok: queued as SLOW" }, DATA = { wait = 0.2,
-    say = "354 go" } }, { timeout = 30 })
-  local ticks, sent = 0, nil
+t.test("a slow answer is waited for, and everything else goes on meanwhile", function()
+  local go <const> = t.tmpdir() .. "/go"
+  local client <const>, server <const> = pair { DOT = { ["until"] = go, say = "250 2.0.0 Ok: queued as SLOW" } }
+  local sent
   local sending <const> = task.spawn(function() sent = client:send(small) end)
-  while not sent do
-    task.sleep(0.01)
-    ticks = ticks + 1
-  end
+  server.wait "wire"
+  for _ = 1, 20 do task.sleep(0.005) end
+  t.equal(sent, nil)
+  fs.write(go, "")
   sending:join()
   t.equal(sent.queue_id, "SLOW")
-  t.ok(ticks >= 10, "the loop ran on: " .. ticks)
   t.equal(#server.mails(), 1)
 end)
 
@@ -210,6 +212,20 @@ t.test("an error in on_dot aborts the mail: the relay never gets the dot, and th
   t.equal(opened(server), 3)
 end)
 
+t.test("progress is told, and an error in it aborts the mail", function()
+  local client <const>, server <const> = pair {}
+  local last, calls = 0, 0
+  client:send(middle, { progress = function(sent, total)
+    t.ok(sent > last and sent <= total)
+    last, calls = sent, calls + 1
+  end })
+  t.ok(calls > 10 and last >= #middle.bytes)
+  t.equal(server.mails()[1] == middle.bytes, true)
+  t.raises("enough", client.send, client, middle, { progress = function(sent) if sent > 500000 then error("enough") end end })
+  server.wait("why", "the client closed")
+  t.equal(#server.mails(), 1)
+end)
+
 t.test("the connection breaks while on_dot waits: not sent, whatever on_dot did", function()
   local client <const>, server <const> = pair { drop_body = 10 }
   t.raises({ code = "connect", stage = "body", outcome = "not_sent", retryable = true }, client.send, client, small,
@@ -218,18 +234,31 @@ t.test("the connection breaks while on_dot waits: not sent, whatever on_dot did"
 end)
 
 t.test("a cancelled task takes its connection with it and gives its place back, at every stage", function()
-  for _, fault in ipairs { { MAIL = { "silence", "250 ok" } }, { DATA = { "silence", "354 go" } }, { DOT = { "silence", "250 ok" } } } do
-    local client <const>, server <const> = pair(fault)
-    t.raises({ kind = "timeout" }, task.timeout, 0.2, client.send, client, small)
+  for _, verb in ipairs { "MAIL", "RCPT", "DATA", "DOT" } do
+    local client <const>, server <const> = pair { EHLO = "250 x", [verb] = { "silence", verb == "DATA" and "354 go" or "250 ok" } }
+    local sending <const> = task.spawn(client.send, client, small)
+    if verb == "DOT" then
+      server.wait "wire"
+    else
+      server.wait("command", verb == "MAIL" and "MAIL FROM:<a@x.example>" or verb == "RCPT" and "RCPT TO:<b@x.example>" or "DATA")
+    end
+    sending:cancel()
+    t.equal((pcall(sending.join, sending)), false)
     server.wait("why", "the client closed")
     t.equal(client:status().idle, 0)
     t.equal(client:send(small).code, 250)
     t.equal(opened(server), 2)
   end
   local client <const>, server <const> = pair {}
-  t.raises({ kind = "timeout" }, task.timeout, 0.1, client.send, client, small, { on_dot = function() task.sleep(60) end })
+  local dots, sending = 0, nil
+  sending = task.spawn(client.send, client, small, { on_dot = function()
+    dots = dots + 1
+    sending:cancel()
+    task.sleep(60)
+  end })
+  t.equal((pcall(sending.join, sending)), false)
   server.wait("why", "the client closed")
-  t.equal(#server.mails(), 0)
+  t.equal({ dots, #server.mails() }, { 1, 0 })
   for _, fault in ipairs { { banner = "silence" }, { EHLO = "silence" } } do
     local silent <const> = support.serve("faults", fault)
     t.raises({ kind = "timeout" }, task.timeout, 0.1, smtp.connect, { server = "127.0.0.1", port = silent.port, tls = "none" })
@@ -241,12 +270,12 @@ t.test("a cancelled task takes its connection with it and gives its place back, 
 end)
 
 t.test("whoever waits for a free connection is cancelled or told when the client is closed", function()
-  local client <const> = pair { DOT = "silence" }
+  local client <const>, server <const> = pair { DOT = "silence" }
   local busy <const> = task.spawn(function() return pcall(client.send, client, small) end)
-  task.sleep(0.05)
+  server.wait "wire"
   t.raises({ kind = "timeout" }, task.timeout, 0.05, client.send, client, small)
   local waiting <const> = task.spawn(function() return select(2, pcall(client.send, client, small)) end)
-  task.sleep(0.05)
+  task.sleep(0)
   client:close()
   t.equal(waiting:join().code, "closed")
   busy:cancel()
@@ -275,4 +304,28 @@ t.test("a client that is simply dropped leaves nothing open", function()
   collectgarbage()
   collectgarbage()
   server.wait("event", "close")
+end)
+
+t.test("no descriptor is left behind by clients that were used, refused, broken or cancelled", function()
+  local good <const> = support.serve("faults", {})
+  local bad <const> = support.serve("faults", { banner = { "421 no", "drop", "220 hi" }, EHLO = { "550 no", "drop", "250 x" },
+    HELO = "550 no", DOT = "drop" })
+  local function round()
+    local client <close> = smtp.connect { server = "127.0.0.1", port = good.port, tls = "none", connections = 2 }
+    client:send(small)
+    pcall(client.send, client, small, { on_dot = function() error "no" end })
+    local ok <const>, other = pcall(smtp.connect, { server = "127.0.0.1", port = bad.port, tls = "none" })
+    if ok then
+      pcall(other.send, other, small)
+      other:close()
+    end
+  end
+  for _ = 1, 6 do round() end
+  collectgarbage()
+  task.sleep(0.01)
+  local before <const> = #fs.list "/proc/self/fd"
+  for _ = 1, 30 do round() end
+  collectgarbage()
+  task.sleep(0.01)
+  t.equal(#fs.list "/proc/self/fd", before)
 end)

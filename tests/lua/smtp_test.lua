@@ -79,6 +79,14 @@ t.test("a server without PIPELINING gets one command at a time, without SIZE no 
   t.equal(from, "MAIL FROM:<reports@shop.example>")
 end)
 
+t.test("a relay at an IPv6 address", function()
+  local ok <const>, server <const> = pcall(support.serve, "faults", { host = "::1" })
+  if not ok then t.skip "no IPv6 here" end
+  local client <close> = smtp.connect { server = "::1", port = server.port, tls = "none" }
+  t.match(tostring(client), "relay %[::1%]:%d+")
+  t.equal(client:send(message()).code, 250)
+end)
+
 t.test("implicit TLS, and the null sender of bounces", function()
   local pair <const> = support.certificate "localhost"
   local server <const> = support.serve("real", { cert = pair.cert, key = pair.key, implicit = true })
@@ -109,12 +117,16 @@ t.test("wrong certificates, missing STARTTLS and the wrong kind of TLS are refus
   local stripped <const> = support.serve("faults", { EHLO = "250-x\n250 STARTTLS", STARTTLS = "454 4.7.0 not now" })
   at.port = stripped.port
   try({ code = "454", stage = "starttls", retryable = true })
+  local injected <const> = support.serve("faults", { cert = pair.cert, key = pair.key, EHLO = "250-x\n250 STARTTLS",
+    STARTTLS = "220 go\n250-x\n250 AUTH PLAIN" })
+  at.port = injected.port
+  try({ stage = "starttls" }, { ca = pair.cert })
   local other <const> = support.certificate "other.example"
   local real <const> = support.serve("real", { cert = other.cert, key = other.key })
   at.port = real.port
   t.match(try({ code = "tls", retryable = false }, { ca = other.cert }).message, "localhost")
   try({ code = "tls", retryable = false }, { ca = "/nonexistent/ca.pem" })
-  for _, s in ipairs { server, plain, stripped } do
+  for _, s in ipairs { server, plain, stripped, injected } do
     for _, command in ipairs(s.log "command") do t.ok(not command:find("^AUTH") and not command:find("^MAIL"), command) end
   end
 end)

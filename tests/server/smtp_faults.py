@@ -8,16 +8,14 @@ CONFIG is JSON. Both write what happened to the file CONFIG["log"], one JSON obj
 faults: for each of "banner", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "DOT", "NOOP", "RSET", "QUIT" an action,
 or a list of them, of which each use takes one and the last stays. An action is a text to send (lines end by themselves),
 "drop" (close), "reset" (close with RST), "silence" (never answer), "garbage", "flood" (endless reply), or
-{"wait": seconds, "say": action}. "drop_body": n closes after n bytes of a body, "talk_body": text is sent after the first
+{"until": path, "say": action}, which waits for a file of that name. "drop_body": n closes after n bytes of a body, "talk_body": text is sent after the first
 bytes of one. "stall": read nothing after DATA. "cert" and "key": for TLS; "implicit": true; "client_ca": clients must
-show a certificate of it. "socket": path to listen on.
+show a certificate of it. "host", "socket": where to listen.
 """
-import asyncio
 import base64
 import json
 import os
 import socket
-import ssl
 import struct
 import sys
 import threading
@@ -34,6 +32,7 @@ def log(**what):
 
 
 def tls_context():
+    import ssl      # here, for loading it takes longer than most tests do
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(config["cert"], config["key"])
     if "client_ca" in config:
@@ -61,6 +60,7 @@ class Handler:
 
 
 def real():
+    import asyncio
     from aiosmtpd.smtp import SMTP, AuthResult
 
     def authenticate(server, session, envelope, mechanism, data):
@@ -122,7 +122,8 @@ class Peer:
 
     def act(self, action):
         if isinstance(action, dict):
-            time.sleep(action["wait"])
+            while not os.path.exists(action["until"]):
+                time.sleep(0.005)
             action = action["say"]
         if action in ("drop", "reset"):
             self.close(action == "reset")
@@ -196,8 +197,8 @@ def one(sock, number):
         why = "quit"
     except (Gone, OSError) as e:
         why = str(e)
-    log(conn=number, event="close", why=why)
     peer.sock.close()
+    log(conn=number, event="close", why=why)
 
 
 def faults():
@@ -206,7 +207,8 @@ def faults():
         listener.bind(config["socket"])
         listener.listen(64)
     else:
-        listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        host = config.get("host", "127.0.0.1")
+        listener = socket.create_server((host, 0), backlog=64, family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     print("PORT", 0 if "socket" in config else listener.getsockname()[1], flush=True)
     number = 0
     while True:
