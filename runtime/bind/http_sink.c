@@ -267,10 +267,11 @@ static int l_reset(lua_State *L)
     return 0;
 }
 
-/* sink:size() -> bytes that are in the file */
+/* sink:size() -> bytes that are in the file, without those on their way */
 static int l_size(lua_State *L)
 {
-    lua_pushinteger(L, (lua_Integer)l_http_sink(L, 1)->at);
+    const struct http_sink *s = sink_at(L, 1);
+    lua_pushinteger(L, s ? (lua_Integer)s->at : 0);
     return 1;
 }
 

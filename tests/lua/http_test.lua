@@ -27,6 +27,8 @@ t.test("every method arrives, with its body", function()
   t.equal({ head.status, head.body, head.headers["Content-Length"] }, { 200, "", "5" })
   t.equal(http.request({ method = "options", url = s.url .. "/echo" }):json().method, "OPTIONS")
   t.equal(headers_of(http.post(s.url .. "/echo"):json())["content-length"], "0")
+  local sent <const> = headers_of(http.post(s.url .. "/echo", { body = ("x"):rep(3 << 20) }):json())
+  t.equal({ sent["content-type"], sent.expect, sent["content-length"] }, { nil, nil, tostring(3 << 20) })
 end)
 
 t.test("query, form and JSON are written as servers read them", function()

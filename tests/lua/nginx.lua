@@ -22,7 +22,7 @@ local function config(dir, opts, ports)
   server {
     listen 127.0.0.1:%d ssl http2;
     listen 127.0.0.1:%d ssl;
-    ssl_certificate %s; ssl_certificate_key %s;
+    ssl_certificate %s; ssl_certificate_key %s; ssl_session_cache shared:tls:1m;
     %s
     root %s/root;
     location /who { return 200 "$server_protocol $connection $connection_requests $ssl_session_reused $ssl_client_s_dn\n"; }

@@ -9,6 +9,8 @@ standard input does. The server is no model of a good one: it trusts its one cli
 """
 import argparse
 import base64
+import email
+import email.policy
 import email.utils
 import hashlib
 import json
@@ -138,6 +140,24 @@ def do_echo(c):
     }), headers=[("Content-Type", "application/json")])
 
 
+def do_multipart(c):
+    """The parts, as Python's own parser of MIME sees them."""
+    body = c.read_body()
+    message = email.message_from_bytes(b"Content-Type: " + c.headers["content-type"].encode() + b"\r\n\r\n" + body,
+                                       policy=email.policy.HTTP)
+    parts = []
+    for part in message.get_payload():
+        data = part.get_payload(decode=True)
+        one = {"name": part.get_param("name", header="content-disposition"), "filename": part.get_filename(),
+               "length": len(data), "type": part["content-type"]}
+        if len(data) < 1000:
+            one["body"] = data.decode("latin-1")
+        else:
+            one["sha256"] = hashlib.sha256(data).hexdigest()
+        parts.append({k: v for k, v in one.items() if v is not None})
+    c.answer(json.dumps(parts))
+
+
 def do_text(c):
     """The body given by the query or by the request; any header as h=Name:value, several with | between."""
     sent = c.read_body()
@@ -230,6 +250,26 @@ def do_bytes(c):
         sent += piece
     if limit < left:
         raise Closed
+
+
+def do_changing(c):
+    """The first request is cut in the middle of version 1, from then on it is version 2."""
+    c.query["etag"] = "v1" if count("changing " + c.query["key"]) == 1 else "v2"
+    c.query.update(cut="2000000", cuts="1")
+    do_bytes(c)
+
+
+def do_paused(c):
+    """As /bytes with an ETag, but stops after `after` bytes until the key is released."""
+    if event(c.query["key"]).is_set():
+        do_bytes(c)
+        return
+    size = c.number("size")
+    c.head(200, [("ETag", '"' + c.query["etag"] + '"'), ("Content-Length", size)])
+    c.send(pattern(c.number("after")))
+    count("paused " + c.query["key"])
+    event(c.query["key"]).wait(60)
+    raise Closed
 
 
 def do_cut(c):

@@ -171,11 +171,7 @@ end
 
 -- What stays behind: a part that can be continued, or nothing. While it is locked.
 local function tidy(self)
-  if self.done then return end
-  local ok <const>, size <const> = pcall(self.sink.size, self.sink)
-  local keep <const> = ok and size > 0 and self.validator and self.resume and not self.spoiled
-  -- A write may still be on a thread after a cancellation; then the part stays, and so does its note.
-  if keep or not ok then return end
+  if self.done or self.sink:size() > 0 and self.validator and self.resume and not self.spoiled then return end
   fs.remove(self.part, { missing_ok = true })
   fs.remove(self.note, { missing_ok = true })
 end

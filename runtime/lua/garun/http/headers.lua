@@ -45,9 +45,10 @@ function headers.add(fn, into, given)
   end
 end
 
--- The lines for libcurl: "Name;" is how it is told of an empty one, "Name:" of one that it shall not send.
+-- The lines for libcurl: "Name;" is how it is told of an empty one, "Name:" of one that it shall not send. By itself it
+-- would wait a second for "100 Continue" before a large body, and call every body without a type a form.
 function headers.lines(set)
-  local lines <const> = {}
+  local lines <const> = { "Expect:", not set["content-type"] and "Content-Type:" or nil }
   for _, header in pairs(set) do
     if #header.values == 0 then lines[#lines + 1] = header.name .. ":" end
     for _, value in ipairs(header.values) do
