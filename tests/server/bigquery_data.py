@@ -113,17 +113,19 @@ class Table:
             raw = spec.get("rows", [])
         whole = {"type": "RECORD", "fields": self.schema}
         self.rows = [normalize(r, whole) for r in raw]
-        if spec.get("repeat"):
-            self.rows = self.rows * spec["repeat"]
+        if spec.get("repeat"):      # each round a second later
+            self.rows = [{**r, "event_timestamp": r["event_timestamp"] + i * 1000000} for i in range(spec["repeat"])
+                         for r in self.rows]
         self.modified = int(spec.get("lastModifiedTime") or time.time() * 1000)
         self.streaming = spec.get("streamingRows")
         self.type = spec.get("type", "TABLE")
-        self.bytes = sum(self.column_bytes(f["name"]) for f in self.schema)
+        self.sizes = {f["name"]: sum(len(json.dumps(r.get(f["name"]))) for r in self.rows) for f in self.schema}
+        self.bytes = sum(self.sizes.values())
         self.claimed = spec.get("numRows")        # what tables.get says, for a table that lies
         self.etag = spec.get("etag") or base64.b64encode(hashlib.md5(f"{self.name}{self.modified}{len(self.rows)}".encode()).digest()).decode()
 
     def column_bytes(self, name):
-        return sum(len(json.dumps(r.get(name))) for r in self.rows)
+        return self.sizes[name]
 
     def reference(self):
         return {"projectId": self.project, "datasetId": self.dataset, "tableId": self.name}
