@@ -149,7 +149,7 @@ local function scan(file)
       local out <const>, s <close> = {}, core.scanner()
       for i, piece in ipairs(pieces) do out[i] = s:feed(piece) or "" end
       s:finish()
-      return megabytes
+      return #table.concat(out) > 0 and megabytes
     end },
     { name = "garun.json and a loop", run = function()
       local out <const> = {}

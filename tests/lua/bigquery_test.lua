@@ -133,6 +133,7 @@ t.test("each call has location, labels, limits and an id of ours", function()
     { "europe-west3", { team = "shop" }, "payer" })
   t.equal(job.body.configuration.query.maximumBytesBilled, "1073741824")
   t.match(job.headers["accept-encoding"], "gzip")
+  t.match(job.headers["user-agent"], "%(gzip%)")
   t.raises({ code = "notFound" }, c.query, client(s, { location = "US" }), sql)
 end)
 
@@ -324,6 +325,32 @@ t.test("a slow reader makes the download wait", function()
   t.ok(#s.log "/queries/" <= 90, "of 200 pages, each of 200 kB")
 end)
 
+t.test("a load takes a day of BigQuery as it takes a file: rows with one line each, counted by the server", function()
+  local s <const> = server.start { page_rows = 30 }
+  local spec <const> = s.table { day = "2024-01-05", rows = 300 }
+  local at <const> = t.postgres()
+  local pg <const>, pipeline <const> = require "garun.pg", require "garun.pipeline"
+  local db <close> = pg.connect(at)
+  db:exec "create table event (day date, at bigint, name text, session bigint, title text, score float8, document jsonb)"
+  local function param(key, field) return "event_params[key=" .. key .. "].value." .. field end
+  local c <const> = client(s, { bucket = "transfer" })
+  s.control("settings", { buckets = { "transfer" }, shard_rows = 70 })
+  for _, via in ipairs { "query", "extract" } do
+    local result <const> = pipeline.load { db = db, from = c:events("2024-01-05", { via = via }), mapping = pipeline.mapping {
+      table = "event", columns = { day = "event_date", at = "event_timestamp:number", name = "event_name",
+        session = param("ga_session_id", "int_value:number"), title = param("page_title", "string_value"),
+        score = param("score", "double_value:number"), document = pipeline.record } } }
+    t.equal({ result.lines, result.loaded, result.rejected }, { 300, 300, 0 })
+    for i, r in ipairs(db:query "select *, document #>> '{items,0,price}' as price from event order by at") do
+      local want <const> = spec.rows[i]
+      t.equal({ tostring(r.day), r.at, r.name, tostring(r.session), r.title, r.score, tonumber(r.price) }, { "2024-01-05",
+        want.event_timestamp, want.event_name, want.event_params[2].value.int_value, want.event_params[1].value.string_value,
+        i / 4, want.items[1] and 12.5 }, via .. " " .. i)
+    end
+    db:exec "truncate event"
+  end
+end)
+
 ---- extract ----
 
 t.test("an extract reads the same events by files of Cloud Storage and leaves none behind", function()
@@ -414,7 +441,7 @@ t.test("gcloud's user credentials and the metadata server give tokens; the envir
   t.raises({ code = "invalid_grant" }, c.table, c, "events_20240105")
 
   local script <const> = string.format('local c = require("garun.bigquery").client { project = "shop", dataset = "analytics_1", '
-    .. 'endpoint = os.getenv("ENDPOINT") } print(c:table("events_20240105").rows, c.paging)')
+    .. 'endpoint = os.getenv("ENDPOINT") } print(c:table("events_20240105").rows, c.paging, c.nulls)')
   local function run(env)
     env.HOME = t.tmpdir()
     local r <const> = t.run { "garun", "--env", "/dev/null", "-e", script, env = env }
@@ -423,12 +450,12 @@ t.test("gcloud's user credentials and the metadata server give tokens; the envir
   user.refresh_token = "refresh"
   local path <const> = t.tmpdir() .. "/adc.json"
   require("garun.fs").write(path, json.encode(user))
-  t.equal(run { ENDPOINT = s.url, GOOGLE_APPLICATION_CREDENTIALS = path }, "3\trange\n")
-  t.equal(run { ENDPOINT = s.url, GCE_METADATA_HOST = s.authority }, "3\trange\n")
+  t.equal(run { ENDPOINT = s.url, GOOGLE_APPLICATION_CREDENTIALS = path }, "3\trange\tstrip\n")
+  t.equal(run { ENDPOINT = s.url, GCE_METADATA_HOST = s.authority }, "3\trange\tstrip\n")
   t.equal(#s.log "/computeMetadata/", 1)
   t.match(run { ENDPOINT = s.url }, "no credentials for BigQuery")
   s.control("settings", { auth = false })
-  t.equal(run { BIGQUERY_EMULATOR_HOST = s.authority }, "3\ttoken\n")
+  t.equal(run { BIGQUERY_EMULATOR_HOST = s.authority }, "3\ttoken\tkeep\n")
 end)
 
 t.test("options of a client are checked", function()

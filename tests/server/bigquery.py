@@ -7,7 +7,7 @@ Paths are taken with /bigquery/v2 in front and without, as Google's Node client 
 over POST /control/tables, and /control/* also sets page sizes, keys and faults and tells what was asked:
 
     POST /control/tables     {"project","dataset","table","schema":[..],"rows":[..] or "file", "lastModifiedTime"?,
-                              "streamingRows"?, "location"?, "repeat"?, "etag"?, "numRows"?}, or a list of them; one there already is replaced
+                              "streamingRows"?, "location"?, "repeat"?, "claims"?}, or a list of them; one there already is replaced
     POST /control/drop       {"project","dataset","table"}
     POST /control/settings   page_bytes, page_rows, gzip, auth, token_seconds, shard_rows, polls, buckets
     POST /control/accounts   {"email","public_key"} (PEM) or {"client_id","client_secret","refresh_token"}
@@ -433,7 +433,7 @@ class Handler(BaseHTTPRequestHandler):
             job.fields = [f for f in table.schema if f["name"] in names]
         job.rows = [[r.get(f["name"]) for f in job.fields] for r in table.rows]
         members, rows = rows_page(job, args, method, self.path)
-        text = json.dumps({"kind": "bigquery#tableDataList", "etag": table.etag, **members})[:-1].encode()
+        text = json.dumps({"kind": "bigquery#tableDataList", "etag": uuid.uuid4().hex, **members})[:-1].encode()
         return text + (b', "rows": [' + b",".join(rows) + b"]}" if rows else b"}")
 
     def storage(self, method, path, args):
