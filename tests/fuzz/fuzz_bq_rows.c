@@ -40,7 +40,7 @@ static void feed(struct outcome *o, const char *page, size_t len, size_t step)
 static void check(const struct outcome *o, size_t len)
 {
     uint64_t rows = 0;
-    const char *line = o->lines.data, *end = line + o->lines.len;
+    const char *line = o->lines.data ? o->lines.data : "", *end = line + o->lines.len;
     if (o->lines.len > len || o->s.members.len > len + 2 || o->s.offset > len)
         abort();
     while (line < end) {
