@@ -34,7 +34,7 @@ local bigquery = {}
 ---@field user_project? string quota project (X-Goog-User-Project); default: that of the credentials
 ---@field bucket? string "bucket" or "gs://bucket/prefix" of Cloud Storage, in the data's location, for via = "extract"
 ---@field paging? "range"|"token" pages by row numbers and in parallel (default), or one after another as emulators need it
----@field timeout? number seconds a call may take, 1 to 3600, default 60; not of downloads, which may go on as long as they go
+---@field timeout? number seconds a call may take, 1 to 3600, default 60; not of downloads, which may go on
 ---@field job_timeout? number seconds a job may take until it is cancelled, 1 to 86400, default 3600
 ---@field retries? integer tries after the first one, 0 to 20, default 6
 ---@field backoff? number seconds of the first pause, doubled up to 32, default 1
@@ -54,7 +54,8 @@ function Client:close() end
 
 ---@class garun.bigquery.QueryOptions
 ---@field params? table by name (@name) or an array (?): strings, integers, floats, booleans, arrays of them, and
----  { type = "DATE", value = "2024-01-31" } for other types, { type = "STRING" } for NULL, { type = "ARRAY<STRING>", value = {} }
+---  { type = "DATE", value = "2024-01-31" } for other types, { type = "STRING" } for NULL,
+---  { type = "ARRAY<STRING>", value = {} } for empty arrays
 ---@field dry_run? boolean true: nothing is run; gives a garun.bigquery.Estimate
 ---@field page_rows? integer rows a page, default 2000: what is in memory at once, twice
 ---@field labels? table<string, string> added to the client's
@@ -146,7 +147,7 @@ function Client:days(from, to, opts) end
 ---@field types? string[] event names; default all. It changes the download, not the price
 ---@field columns? string[] of the table's columns; those that it does not have are left out. It changes the price
 ---@field intraday? boolean|"only" as of client:days
----@field nulls? "strip"|"keep" NULL members are left out by BigQuery (default), or written
+---@field nulls? "strip"|"keep" NULL members are left out by BigQuery (default), or written (default with an emulator)
 ---@field via? "query"|"extract" extract: a job writes the table to the client's bucket, which costs no query; for big days
 ---@field parallel? integer pages or files under way at once beside the one that is read, 1 to 32, default 3
 ---@field page_rows? integer rows asked for at once, 1 to 1000000; default: what a page of BigQuery's holds

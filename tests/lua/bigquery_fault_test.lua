@@ -239,7 +239,7 @@ t.test("an answer that does not fit the table is an error", function()
   local rows <const> = server.rows("2024-01-05", 90)
   local before <const> = c:table "events_20240105"
   s.control("tables", { project = "shop", dataset = "analytics_1", table = "events_20240105", schema = server.schema, rows = rows,
-    lastModifiedTime = before.last_modified, etag = before.etag, numRows = 100 })
+    lastModifiedTime = before.last_modified, claims = { numRows = "100", numBytes = tostring(before.bytes) } })
   local e <const> = t.raises({ kind = "bigquery", code = "rowCount", retryable = true }, function()
     for _ in source.open() do end
   end)

@@ -90,6 +90,7 @@ t.test("parameters arrive as what they are", function()
     d = { type = "DATE", value = "2024-01-31" }, n = { type = "STRING" }, a = { 1, math.maxinteger } } })()
   t.equal(r, { s = "O'Neil \"`@x`", i = math.mininteger, f = 0.1, b = false, d = "2024-01-31", a = { 1, math.maxinteger } })
   t.equal(c:query("SELECT @a AS a", { params = { a = { type = "ARRAY<STRING>", value = {} } } })(), { a = {} })
+  t.equal(c:query("SELECT ? AS a, ? AS b", { params = { "x", 2 } })(), { a = "x", b = 2 })
   t.raises("parameter a is an empty array", c.query, c, "SELECT @a", { params = { a = {} } })
   t.raises("parameter f is a function", c.query, c, "SELECT @f", { params = { f = print } })
   t.raises("unknown option 'parms'.*params", c.query, c, "SELECT 1", { parms = {} })
@@ -111,6 +112,7 @@ t.test("a query of many pages gives each row once, and can be left early", funct
   t.equal(left(), nil)
   t.ok(#s.log "/queries/" <= 3, "pages are fetched as they are read")
   t.equal(c:query("SELECT event_name FROM `shop.analytics_1.events_20240105` WHERE event_name = 'nothing'"):all(), {})
+  t.equal(#c:query("SELECT event_name FROM events_20240105 WHERE event_name IN ('scroll', 'purchase')"):all(), 50)
 end)
 
 t.test("each call has location, labels, limits and an id of ours", function()
@@ -131,6 +133,7 @@ t.test("each call has location, labels, limits and an id of ours", function()
     { "europe-west3", { team = "shop" }, "payer" })
   t.equal(job.body.configuration.query.maximumBytesBilled, "1073741824")
   t.match(job.headers["accept-encoding"], "gzip")
+  t.match(job.headers["user-agent"], "%(gzip%)")
   t.raises({ code = "notFound" }, c.query, client(s, { location = "US" }), sql)
 end)
 
@@ -312,12 +315,40 @@ t.test("the digest is known before reading and changes with the table and with w
 end)
 
 t.test("a slow reader makes the download wait", function()
-  local s <const> = server.start { page_rows = 400, gzip = false }
-  s.table { day = "2024-01-05", rows = server.rows("2024-01-05", 100), ["repeat"] = 800 }
-  local stream <close> = client(s):events("2024-01-05", { parallel = 2, page_rows = 20000 }).open()
+  local s <const> = server.start { page_rows = 10, gzip = false }
+  local rows <const> = server.rows("2024-01-05", 100)
+  for _, r in ipairs(rows) do r.user_pseudo_id = ("x"):rep(20000) end
+  s.table { day = "2024-01-05", rows = rows, ["repeat"] = 20 }
+  local stream <close> = client(s):events("2024-01-05", { parallel = 2, page_rows = 500 }).open()
   t.ok(stream())
   require("garun.task").sleep(0.3)
-  t.ok(#s.log "/queries/" <= 40, "of 200 pages")
+  t.ok(#s.log "/queries/" <= 90, "of 200 pages, each of 200 kB")
+end)
+
+t.test("a load takes a day of BigQuery as it takes a file: rows with one line each, counted by the server", function()
+  local s <const> = server.start { page_rows = 30 }
+  local spec <const> = s.table { day = "2024-01-05", rows = 300 }
+  local at <const> = t.postgres()
+  local pg <const>, pipeline <const> = require "garun.pg", require "garun.pipeline"
+  local db <close> = pg.connect(at)
+  db:exec "create table event (day date, at bigint, name text, session bigint, title text, score float8, document jsonb)"
+  local function param(key, field) return "event_params[key=" .. key .. "].value." .. field end
+  local c <const> = client(s, { bucket = "transfer" })
+  s.control("settings", { buckets = { "transfer" }, shard_rows = 70 })
+  for _, via in ipairs { "query", "extract" } do
+    local result <const> = pipeline.load { db = db, from = c:events("2024-01-05", { via = via }), mapping = pipeline.mapping {
+      table = "event", columns = { day = "event_date", at = "event_timestamp:number", name = "event_name",
+        session = param("ga_session_id", "int_value:number"), title = param("page_title", "string_value"),
+        score = param("score", "double_value:number"), document = pipeline.record } } }
+    t.equal({ result.lines, result.loaded, result.rejected }, { 300, 300, 0 })
+    for i, r in ipairs(db:query "select *, document #>> '{items,0,price}' as price from event order by at") do
+      local want <const> = spec.rows[i]
+      t.equal({ tostring(r.day), r.at, r.name, tostring(r.session), r.title, r.score, tonumber(r.price) }, { "2024-01-05",
+        want.event_timestamp, want.event_name, want.event_params[2].value.int_value, want.event_params[1].value.string_value,
+        i / 4, want.items[1] and 12.5 }, via .. " " .. i)
+    end
+    db:exec "truncate event"
+  end
 end)
 
 ---- extract ----
@@ -410,7 +441,7 @@ t.test("gcloud's user credentials and the metadata server give tokens; the envir
   t.raises({ code = "invalid_grant" }, c.table, c, "events_20240105")
 
   local script <const> = string.format('local c = require("garun.bigquery").client { project = "shop", dataset = "analytics_1", '
-    .. 'endpoint = os.getenv("ENDPOINT") } print(c:table("events_20240105").rows, c.paging)')
+    .. 'endpoint = os.getenv("ENDPOINT") } print(c:table("events_20240105").rows, c.paging, c.nulls)')
   local function run(env)
     env.HOME = t.tmpdir()
     local r <const> = t.run { "garun", "--env", "/dev/null", "-e", script, env = env }
@@ -419,12 +450,12 @@ t.test("gcloud's user credentials and the metadata server give tokens; the envir
   user.refresh_token = "refresh"
   local path <const> = t.tmpdir() .. "/adc.json"
   require("garun.fs").write(path, json.encode(user))
-  t.equal(run { ENDPOINT = s.url, GOOGLE_APPLICATION_CREDENTIALS = path }, "3\trange\n")
-  t.equal(run { ENDPOINT = s.url, GCE_METADATA_HOST = s.authority }, "3\trange\n")
+  t.equal(run { ENDPOINT = s.url, GOOGLE_APPLICATION_CREDENTIALS = path }, "3\trange\tstrip\n")
+  t.equal(run { ENDPOINT = s.url, GCE_METADATA_HOST = s.authority }, "3\trange\tstrip\n")
   t.equal(#s.log "/computeMetadata/", 1)
   t.match(run { ENDPOINT = s.url }, "no credentials for BigQuery")
   s.control("settings", { auth = false })
-  t.equal(run { BIGQUERY_EMULATOR_HOST = s.authority }, "3\ttoken\n")
+  t.equal(run { BIGQUERY_EMULATOR_HOST = s.authority }, "3\ttoken\tkeep\n")
 end)
 
 t.test("options of a client are checked", function()

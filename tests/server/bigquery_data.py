@@ -113,17 +113,19 @@ class Table:
             raw = spec.get("rows", [])
         whole = {"type": "RECORD", "fields": self.schema}
         self.rows = [normalize(r, whole) for r in raw]
-        if spec.get("repeat"):
-            self.rows = self.rows * spec["repeat"]
+        if spec.get("repeat"):      # each round a second later
+            self.rows = [{**r, "event_timestamp": r["event_timestamp"] + i * 1000000} for i in range(spec["repeat"])
+                         for r in self.rows]
         self.modified = int(spec.get("lastModifiedTime") or time.time() * 1000)
         self.streaming = spec.get("streamingRows")
         self.type = spec.get("type", "TABLE")
-        self.bytes = sum(self.column_bytes(f["name"]) for f in self.schema)
-        self.claimed = spec.get("numRows")        # what tables.get says, for a table that lies
-        self.etag = spec.get("etag") or base64.b64encode(hashlib.md5(f"{self.name}{self.modified}{len(self.rows)}".encode()).digest()).decode()
+        self.sizes = {f["name"]: sum(len(json.dumps(r.get(f["name"]))) for r in self.rows) for f in self.schema}
+        self.bytes = sum(self.sizes.values())
+        self.claims = spec.get("claims", {})       # members of tables.get, for a table that lies
+        self.etag = base64.b64encode(hashlib.md5(f"{self.name}{self.modified}{len(self.rows)}".encode()).digest()).decode()
 
     def column_bytes(self, name):
-        return sum(len(json.dumps(r.get(name))) for r in self.rows)
+        return self.sizes[name]
 
     def reference(self):
         return {"projectId": self.project, "datasetId": self.dataset, "tableId": self.name}
@@ -135,9 +137,9 @@ class Table:
         streaming = int(self.streaming or 0)
         out = {"kind": "bigquery#table", "etag": self.etag, "id": self.full_id(), "tableReference": self.reference(),
                "schema": {"fields": self.schema}, "numBytes": str(self.bytes), "numLongTermBytes": "0",
-               "numRows": str(self.claimed or len(self.rows) - streaming), "creationTime": str(self.modified - 1000),
+               "numRows": str(len(self.rows) - streaming), "creationTime": str(self.modified - 1000),
                "lastModifiedTime": str(self.modified), "type": self.type, "location": location}
         if streaming:
             out["streamingBuffer"] = {"estimatedRows": str(streaming), "estimatedBytes": "0",
                                       "oldestEntryTime": str(self.modified)}
-        return out
+        return {**out, **self.claims}

@@ -2,8 +2,8 @@
 
     SELECT item, ... [FROM `project.dataset.table` [AS] alias] [WHERE term AND ...] [ORDER BY column [DESC]] [LIMIT n]
 
-An item is *, a column path, COUNT(*), a literal, @parameter, TO_JSON_STRING(...), TO_JSON(...), JSON_STRIP_NULLS(...) or
-STRUCT(...), with AS name. A term is column = value, column IN (value, ...) or column IN UNNEST(@parameter). Anything else
+An item is *, a column path, COUNT(*), a literal, @parameter or ?, TO_JSON_STRING(...), TO_JSON(...), JSON_STRIP_NULLS(...) or
+STRUCT(...), with AS name. A term is column = value, column IN (value, ...), or column IN UNNEST(@parameter). Anything else
 is an invalidQuery error, as an engine says it that does not know it. No engine: it evaluates over Python dicts.
 """
 
@@ -36,7 +36,7 @@ def tokens(text):
 
 class Parser:
     def __init__(self, text):
-        self.list, self.at = tokens(text), 0
+        self.list, self.at, self.marks = tokens(text), 0, 0
 
     def peek(self, word=None):
         kind, text, _ = self.list[self.at]
@@ -78,6 +78,10 @@ class Parser:
         if kind == "sign" and text == "*":
             self.at += 1
             return ("star",)
+        if kind == "sign" and text == "?":
+            self.at += 1
+            self.marks += 1
+            return ("param", self.marks - 1)
         if kind != "name":
             raise SqlError(f'Syntax error: Unexpected "{text}" at [1:{col}]')
         names = self.path()
@@ -278,7 +282,10 @@ class Evaluator:
         raise SqlError(f"Unsupported expression {kind.upper()}")
 
     def param(self, name):
-        p = next((p for p in self.params if p.get("name", "").lower() == name.lower()), None)
+        if isinstance(name, int):
+            p = self.params[name] if name < len(self.params) else None
+        else:
+            p = next((p for p in self.params if p.get("name", "").lower() == name.lower()), None)
         if not p:
             raise SqlError(f"Query parameter '{name}' not found")
         return parameter(p)

@@ -41,8 +41,8 @@ local function check_labels(labels)
   for k, v in pairs(labels or {}) do
     if type(k) ~= "string" or not k:find("^%l[%l%d_-]*$") or #k > 63 or type(v) ~= "string" or not v:find("^[%l%d_-]*$")
       or #v > 63 then
-      fail.usage("bigquery.client: label %s = %s: at most 63 lower-case letters, digits, _ and -, the name begins with a letter",
-        tostring(k), tostring(v))
+      fail.usage("bigquery.client: label %s = %s: at most 63 lower-case letters, digits, _ and -, the name begins with a "
+        .. "letter", tostring(k), tostring(v))
     end
   end
   return labels
@@ -88,8 +88,8 @@ function bigquery.client(opts)
   end
   local project <const> = opts.project or provider and provider.project
   if type(project) ~= "string" or not project:find("^[%w:.-]+$") then
-    fail.usage("bigquery.client: project is the id of a Google Cloud project%s", project and ", not '" .. tostring(project) .. "'"
-      or "; the credentials name none")
+    fail.usage("bigquery.client: project is the id of a Google Cloud project%s",
+      project and ", not '" .. tostring(project) .. "'" or "; the credentials name none")
   end
   local limit <const> = opts.maximum_bytes_billed
   if limit ~= nil and (math.type(limit) ~= "integer" or limit < 1) then
@@ -106,10 +106,11 @@ function bigquery.client(opts)
     base = endpoint .. "/bigquery/v2", bucket = bucket, bucket_prefix = bucket_prefix, paging = paging,
     storage = check_endpoint("storage_endpoint", opts.storage_endpoint or host.getenv("STORAGE_EMULATOR_HOST") or STORAGE,
       provider ~= nil),
-    labels = check_labels(opts.labels), maximum_bytes_billed = limit, price_per_tib = number(opts, "price_per_tib", 0, 1e6, PRICE),
-    timeout = timeout, job_timeout = number(opts, "job_timeout", 1, 86400, 3600),
-    rest = rest.new { provider = provider, retries = retries, backoff = number(opts, "backoff", 0.001, 60, 1), timeout = timeout,
-      user_project = opts.user_project or provider and provider.quota_project, http = opts.http },
+    labels = check_labels(opts.labels), maximum_bytes_billed = limit,
+    price_per_tib = number(opts, "price_per_tib", 0, 1e6, PRICE), nulls = emulated and "keep" or "strip", timeout = timeout,
+    job_timeout = number(opts, "job_timeout", 1, 86400, 3600),
+    rest = rest.new { provider = provider, retries = retries, backoff = number(opts, "backoff", 0.001, 60, 1),
+      timeout = timeout, user_project = opts.user_project or provider and provider.quota_project, http = opts.http },
   }, client)
 end
 

@@ -48,7 +48,7 @@ local function statement(client, meta, opts)
     for i, name in ipairs(list) do list[i] = quoted(name) end
     row = "STRUCT(" .. table.concat(list, ", ") .. ")"
   end
-  local text <const> = opts.nulls == "keep" and "TO_JSON_STRING(" .. row .. ")"
+  local text <const> = (opts.nulls or client.nulls) == "keep" and "TO_JSON_STRING(" .. row .. ")"
     or "TO_JSON_STRING(JSON_STRIP_NULLS(TO_JSON(" .. row .. ")))"
   return string.format("SELECT %s AS event FROM `%s` AS t%s", text, tables.full_name(client, meta.table),
     opts.types and " WHERE t.event_name IN UNNEST(@types)" or "")
@@ -151,7 +151,8 @@ end
 
 -- What a load's ledger compares: the table as BigQuery describes it, and what of it is wanted. Known before reading.
 local function version(client, meta, opts)
-  local parts <const> = { "bigquery 1", tables.full_name(client, meta.table), tostring(meta.last_modified), tostring(meta.rows) }
+  local parts <const> = { "bigquery 1", tables.full_name(client, meta.table), tostring(meta.last_modified),
+    tostring(meta.rows) }
   for _, name in ipairs { "types", "columns" } do
     local list <const> = opts[name] and table.move(opts[name], 1, #opts[name], 1, {}) or {}
     table.sort(list)

@@ -56,7 +56,8 @@ local function delete(client, what, bucket, prefix)
     end, { concurrency = 4 })
   end)
   if not ok then
-    log.warn("files of an extract are left in Cloud Storage", { uri = "gs://" .. bucket .. "/" .. prefix, error = tostring(err) })
+    log.warn("files of an extract are left in Cloud Storage",
+      { uri = "gs://" .. bucket .. "/" .. prefix, error = tostring(err) })
   end
 end
 

@@ -56,8 +56,10 @@ function fail.from_reason(what, proto, status)
   local detail
   if status then detail = "HTTP status " .. status end
   if type(proto.location) == "string" then detail = (detail and detail .. ", " or "") .. "at " .. proto.location end
+  -- A job may be unknown for a moment behind its start.
+  local fresh <const> = reason == "notFound" and message:find("Not found: Job", 1, true) ~= nil
   return errors.new { kind = "bigquery", code = reason, message = what .. ": " .. message:sub(1, 900), detail = detail,
-    hint = hints[reason], retryable = passing[reason] or (status and passing_status[status]) or false }
+    hint = hints[reason], retryable = passing[reason] or (status and passing_status[status]) or fresh }
 end
 
 -- The error of an answer whose status is not 2xx; body is what json.decode gave, or nil.

@@ -3,6 +3,7 @@
 -- The id is made here, so a request that is sent twice starts one job: the second is answered "duplicate", which is as
 -- good as an answer. An error in fetching results may be the job's own; jobs.get tells.
 
+local errors <const> = require "garun.error"
 local fail <const> = require "garun.bigquery.fail"
 local log <const> = require "garun.log"
 local task <const> = require "garun.task"
@@ -80,8 +81,8 @@ end
 -- Calls ask() until it says that the job has ended; gives its second result. The job is cancelled when this fails.
 function jobs.wait(client, job, ask)
   local done
-  local _ <close> = setmetatable({}, { __close = function()
-    if not done then jobs.cancel(client, job) end
+  local _ <close> = setmetatable({}, { __close = function(_, err)
+    if not done and not (errors.is(err) and err.job) then jobs.cancel(client, job) end
   end })
   local deadline <const> = client.job_timeout and time.monotonic() + client.job_timeout
   local pause = MIN_PAUSE

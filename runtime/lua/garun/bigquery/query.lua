@@ -121,7 +121,7 @@ function query.dry_run(client, sql, opts)
   local answer <const> = client.rest:call("dry run", { method = "POST", json = body,
     url = client.base .. "/projects/" .. client.project .. "/queries" })
   local bytes <const> = integer(answer.totalBytesProcessed)
-  if not bytes then fail.raise { code = "answer", message = "dry run: the answer does not say how many bytes it would read" } end
+  if not bytes then fail.raise { code = "answer", message = "dry run: the answer does not tell the bytes" } end
   return { bytes = bytes, cost = query.cost(client, bytes), schema = answer.schema,
     location = type(answer.jobReference) == "table" and answer.jobReference.location or nil }
 end
@@ -164,9 +164,10 @@ function query.run(client, sql, opts)
     if not job.id then fail.raise { code = "answer", retryable = true, message = "query: the answer names no job" } end
     local settled <const> = jobs.settled(client, job)
     answer = jobs.wait(client, job, function()
-      local a <const> = client.rest:call("query", { url = client.base .. "/projects/" .. client.project .. "/queries/" .. job.id,
-        timeout = client.timeout + SERVER_WAIT, query = { location = job.location, maxResults = page_rows,
-          timeoutMs = SERVER_WAIT * 1000, ["formatOptions.useInt64Timestamp"] = "true" } }, settled)
+      local a <const> = client.rest:call("query", { timeout = client.timeout + SERVER_WAIT,
+        url = client.base .. "/projects/" .. client.project .. "/queries/" .. job.id,
+        query = { location = job.location, maxResults = page_rows, timeoutMs = SERVER_WAIT * 1000,
+          ["formatOptions.useInt64Timestamp"] = "true" } }, settled)
       return a.jobComplete == true, a
     end)
   end
@@ -204,15 +205,15 @@ function query.table_rows(client, name, opts)
   local function changed()
     fail.spoilt { code = "tableChanged", message = what .. ": the table was replaced while it was read" }
   end
-  local token, etag, total, ended, seen = nil, nil, nil, false, {}
+  local seen <const>, token, total, ended = {}, nil, nil, false
   local function page()
     if ended then return nil end
     local answer <const> = client.rest:call(what, { url = tables.dataset_url(client) .. "/tables/" .. name .. "/data", query = {
       maxResults = opts.page_rows or PAGE_ROWS, pageToken = token, ["formatOptions.useInt64Timestamp"] = "true",
       selectedFields = opts.columns and table.concat(opts.columns, ",") or nil } })
     local n <const> = jobs.count({ what = what }, answer.totalRows)
-    if etag and answer.etag ~= etag or total and n ~= total then changed() end
-    etag, total, token = answer.etag, n, answer.pageToken
+    if total and n ~= total then changed() end
+    total, token = n, answer.pageToken
     if token and seen[token] then
       fail.spoilt { code = "repeatedPage", message = what .. ": the same page comes again and again" }
     end

@@ -6,6 +6,7 @@
 
 local errors <const> = require "garun.error"
 local fail <const> = require "garun.bigquery.fail"
+local host <const> = require "garun.core.host"
 local http <const> = require "garun.http"
 local http_retry <const> = require "garun.http.retry"
 local json <const> = require "garun.json"
@@ -21,8 +22,13 @@ local ERROR_MAX <const> = 1 << 20       -- bytes of an error's body that are loo
 
 -- opts: provider or nil, user_project, retries, backoff, timeout (both seconds), http (options of http.client)
 function rest.new(opts)
+  -- Google compresses for those only whose User-Agent says gzip, too (its "performance tips"). Several pages wait at a
+  -- time: over HTTP/2 those would share one connection, and what is not read yet would fill libcurl's memory (its window
+  -- is megabytes a stream) instead of the server's.
+  local wire <const> = { user_agent = "garun/" .. host.version .. " (gzip)", http2 = false }
+  for k, v in pairs(opts.http or {}) do wire[k] = v end
   return setmetatable({ provider = opts.provider, user_project = opts.user_project, retries = opts.retries,
-    backoff = opts.backoff, timeout = opts.timeout, http = http.client(opts.http or {}) }, rest)
+    backoff = opts.backoff, timeout = opts.timeout, http = http.client(wire) }, rest)
 end
 
 function rest:close()

@@ -70,20 +70,21 @@ function tables.get(client, name)
     end) })
   if not ok then
     -- A data set that is not there is a mistake, not a day without a table.
-    if errors.is(answer, "bigquery") and answer.code == "notFound" and not answer.message:find("Dataset", 1, true)
-      and not answer.message:find("Project", 1, true) then
+    if errors.is(answer, "bigquery") and answer.code == "notFound" and not answer.message:find("Not found: Dataset", 1, true)
+      and not answer.message:find("Not found: Project", 1, true) then
       return nil
     end
     error(answer, 0)
   end
-  return { name = name, type = answer.type, schema = answer.schema, rows = number(answer.numRows), bytes = number(answer.numBytes),
-    last_modified = number(answer.lastModifiedTime), created = number(answer.creationTime), etag = answer.etag,
-    location = answer.location, streaming = answer.streamingBuffer ~= nil }
+  return { name = name, type = answer.type, schema = answer.schema, rows = number(answer.numRows),
+    bytes = number(answer.numBytes), last_modified = number(answer.lastModifiedTime), created = number(answer.creationTime),
+    etag = answer.etag, location = answer.location, streaming = answer.streamingBuffer ~= nil }
 end
 
--- True when it is, by all that is known, the same table with the same rows.
+-- True when it is, by all that is known, the same table with the same rows. The etag says too much: it may change with a
+-- description.
 function tables.same(a, b)
-  return a ~= nil and b ~= nil and a.last_modified == b.last_modified and a.etag == b.etag and a.rows == b.rows
+  return a ~= nil and b ~= nil and a.last_modified == b.last_modified and a.rows == b.rows and a.bytes == b.bytes
 end
 
 ---- days ----
