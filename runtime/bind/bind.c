@@ -29,6 +29,7 @@ static const luaL_Reg modules[] = {
     { "garun.core.load", luaopen_garun_core_load },
     { "garun.core.pg", luaopen_garun_core_pg },
     { "garun.core.proc", luaopen_garun_core_proc },
+    { "garun.core.sftp", luaopen_garun_core_sftp },
     { "garun.core.time", luaopen_garun_core_time },
     { "garun.error", luaopen_garun_error },
     { "garun.json", luaopen_garun_json },
