@@ -55,14 +55,14 @@ local function signal(pid, name)
   t.run { "kill", "-" .. name, tostring(pid) }
 end
 
--- opts: host_keys = list of kinds, config = more lines, shadow = password that the user gets (root only)
+-- opts: host_keys = list of kinds, config = more lines, subsystem = of sftp, shadow = password that the user gets (root only)
 function sshd.start(opts)
   opts = opts or {}
   local dir <const> = t.tmpdir()
   local self <const> = { dir = dir, user = proc.user(proc.uid()).name, host_keys = {} }
   local config <const> = { "ListenAddress 127.0.0.1", "PidFile none", "AuthorizedKeysFile " .. dir .. "/authorized_keys",
     "StrictModes no", "UsePAM no", "PermitRootLogin yes", "LogLevel VERBOSE", "MaxStartups 1000", "UseDNS no",
-    "Subsystem sftp internal-sftp" }
+    "Subsystem sftp " .. (opts.subsystem or "internal-sftp") }
   for _, kind in ipairs(opts.host_keys or { "ed25519" }) do
     self.host_keys[kind] = sshd.key(dir .. "/host_" .. kind, kind)
     config[#config + 1] = "HostKey " .. self.host_keys[kind]

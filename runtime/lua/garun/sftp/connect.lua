@@ -187,11 +187,16 @@ local function changed(o, shown)
            .. (o.known_hosts and "change " .. printable(o.known_hosts) or "change host_key") }
 end
 
--- A fingerprint does not tell the type of its key, and a server shows one key only: it is asked again without the types
--- that it has shown, until one matches.
+-- Whether a pin may belong to a key of a type that was not shown yet; a fingerprint does not tell its type.
+local function more(pins, shown_types)
+  for _, p in ipairs(pins) do
+    if not p.type or not shown_types[p.type] then return #keys.order(pins, shown_types) > 0 end
+  end
+  return false
+end
+
+-- A server shows one key only: it is asked again without the types that it has shown, until one matches.
 local function meet_trusted(o, deadline)
-  local loose = false
-  for _, p in ipairs(o.pins) do loose = loose or p.sha256 ~= nil end
   local shown <const>, not_again <const> = {}, {}
   local s, blob = meet(o, deadline)
   while s do
@@ -208,7 +213,7 @@ local function meet_trusted(o, deadline)
     if #o.pins == 0 then unknown(o, blob) end
     shown[#shown + 1] = blob
     not_again[keys.type(blob)] = true
-    if not loose or #keys.order(o.pins, not_again) == 0 then break end
+    if not more(o.pins, not_again) then break end
     s, blob = meet(o, deadline, not_again)
   end
   changed(o, shown)
@@ -218,8 +223,8 @@ end
 
 -- Tries what the script gave, in this order; a server may want two of them.
 local function authenticate(o, s)
-  local ok <const>, offered <const>, why <const> = s:auth_list(o.username)
-  if not ok then step(o, s, ok, offered, why, "authentication") end
+  local ok, offered, why = s:auth_list(o.username)
+  step(o, s, ok, offered, why, "authentication")
   if offered == nil then return end
   local tried <const>, rsa, texts = {}, false, {}
   local function offers(name) return ("," .. offered .. ","):find("," .. name .. ",", 1, true) ~= nil end
@@ -255,6 +260,12 @@ local function authenticate(o, s)
       rsa = rsa or n_rsa > 0
       tried[#tried + 1] = string.format("agent (%d keys, %d of them RSA)", count, n_rsa)
     end
+  end
+  -- After a first factor that it took the server names the second one.
+  if o.password and #tried > 0 and not offers "password" and not offers "keyboard-interactive" then
+    ok, offered, why = s:auth_list(o.username)
+    step(o, s, ok, offered, why, "authentication")
+    if offered == nil then return end
   end
   if o.password and offers "password" then
     if attempt("password", s:auth_password(o.username, o.password)) then return end
