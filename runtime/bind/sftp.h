@@ -56,6 +56,7 @@ struct sftp_req {
 };
 
 struct sftp_step;
+struct piece;
 
 struct sftp {
     int              refs;
@@ -67,6 +68,8 @@ struct sftp {
     LIBSSH2_CHANNEL *channel;
     char             label[SFTP_LABEL];
     double           timeout;            /* seconds without a byte after which an operation has stalled */
+    struct piece    *pieces;             /* what libssh2 has allocated; sftp_alloc.c */
+    size_t           memory;
     bool             final;              /* the Lua state is being closed: tasks may be gone */
 
     /* opening: one blocking-free libssh2 call at a time, on a thread */
@@ -110,6 +113,12 @@ const char *sftp_ssh_name(int rc);
 void sftp_ssh_error(struct err *e, struct sftp *s, int rc);
 int  sftp_events(const struct sftp *s);                  /* what libssh2 waits for, as UV_READABLE | UV_WRITABLE */
 void sftp_release(struct sftp *s);                       /* frees libssh2's part of a dead session, as soon as it may */
+
+/* sftp_alloc.c: libssh2's memory, with a struct sftp as the session's abstract */
+LIBSSH2_ALLOC_FUNC(sftp_alloc);
+LIBSSH2_REALLOC_FUNC(sftp_realloc);
+LIBSSH2_FREE_FUNC(sftp_free);
+void sftp_free_all(struct sftp *s);                      /* after the session has been freed */
 
 /* sftp_auth.c */
 void l_sftp_auth_methods(lua_State *L);                  /* adds handshake ... to the table on top */

@@ -367,8 +367,10 @@ static LIBSSH2_USERAUTH_KBDINT_RESPONSE_FUNC(on_prompts)
     (void)name, (void)name_len, (void)instruction, (void)instruction_len;
     for (int i = 0; i < num_prompts; i++) {
         bool secret = !prompts[i].echo && s->step && s->step->secret;
-        responses[i].text = secret ? copy_text(s->step->secret, s->step->secret_len) : NULL;
+        responses[i].text = secret ? sftp_alloc(s->step->secret_len + 1, abstract) : NULL;      /* libssh2 frees it */
         responses[i].length = responses[i].text ? (unsigned)s->step->secret_len : 0;
+        if (responses[i].text)
+            memcpy(responses[i].text, s->step->secret, s->step->secret_len);
     }
 }
 

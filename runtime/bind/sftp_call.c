@@ -1,4 +1,4 @@
-/* sftp_call.c - requests for the Lua half: any packet and its reply, and reads and writes cut into pieces that are under
+/* sftp_call.c - requests for the Lua half: any packet and its reply, and reads and writes cut into parts that are under
  * way at the same time.
  *
  * An operation is a userdata that owns a struct op. Dropping it before its end gives up the answer, not the session: what
@@ -13,19 +13,19 @@
 #define OP_TYPE    "garun.sftp.op"
 #define HANDLE_MAX 256u                      /* draft, 6.3: handles are at most this long */
 #define OP_BYTES   (64 << 20)                /* of one read or write */
-#define PIECE_HEAD (4 + 1 + 4 + 4 + HANDLE_MAX + 8 + 4)
+#define PART_HEAD (4 + 1 + 4 + 4 + HANDLE_MAX + 8 + 4)
 
 enum op_kind { OP_CALL, OP_READ, OP_WRITE };
 
 struct op;
 
-struct piece {
+struct part {
     struct sftp_req req;
     struct op      *op;
     uint64_t        offset;                  /* in the file */
     size_t          at, want;                /* in op->bytes, and still to come */
     size_t          handle_len;
-    unsigned char   head[PIECE_HEAD];
+    unsigned char   head[PART_HEAD];
 };
 
 struct op {
@@ -35,14 +35,14 @@ struct op {
     bool          boxed;                     /* the userdata is still there */
     bool          failed;
     bool          taken;                     /* the results were asked for */
-    unsigned      left, count;               /* pieces */
+    unsigned      left, count;               /* parts */
     uint32_t      status;                    /* the first that was not OK */
     unsigned char *text;                     /* what that status says, after its number; owned */
     size_t        text_len;
     size_t        end;                       /* a read: bytes up to the end of the file */
     unsigned char *bytes;                    /* owned: of a read or write; the packet of a call */
     size_t        n;
-    struct piece  pieces[];
+    struct part  parts[];
 };
 
 struct op_box {
@@ -60,7 +60,7 @@ static void put32(unsigned char *p, uint32_t v)
 static void op_free(struct op *op)
 {
     for (unsigned i = 0; i < op->count; i++)
-        free(op->pieces[i].req.reply);
+        free(op->parts[i].req.reply);
     sftp_unref(op->s);
     free(op->text);
     free(op->bytes);
@@ -77,7 +77,7 @@ static void op_end(struct op *op)
         return;
     }
     /* Nobody asks any more; what the server opened for us must not stay open. */
-    struct sftp_req *r = &op->pieces[0].req;
+    struct sftp_req *r = &op->parts[0].req;
     if (op->kind == OP_CALL && !r->failed && r->type == FXP_HANDLE && r->got >= 4)
         sftp_close_handle(op->s, r->reply + 4, r->got - 4);
     op_free(op);
@@ -133,7 +133,7 @@ static struct op *l_op_new(lua_State *L, struct sftp *s, enum op_kind kind, unsi
 
     box->op = NULL;
     luaL_setmetatable(L, OP_TYPE);
-    struct op *op = calloc(1, sizeof *op + count * sizeof op->pieces[0]);
+    struct op *op = calloc(1, sizeof *op + count * sizeof op->parts[0]);
     if (op)
         op->bytes = malloc(n + 1);
     if (!op || !op->bytes) {
@@ -150,14 +150,14 @@ static struct op *l_op_new(lua_State *L, struct sftp *s, enum op_kind kind, unsi
     op->n = op->end = n;
     op->left = op->count = count;
     for (unsigned i = 0; i < count; i++)
-        op->pieces[i].op = op;
+        op->parts[i].op = op;
     box->op = op;
     return op;
 }
 
 static void call_done(struct sftp_req *r)
 {
-    struct op *op = ((struct piece *)r)->op;
+    struct op *op = ((struct part *)r)->op;
 
     op->failed = r->failed;
     op_end(op);
@@ -174,7 +174,7 @@ static int l_start(lua_State *L)
     if (len > (256u << 10))
         return l_raisef(L, "usage", "argument", "sftp: a request of %I bytes is too long", (lua_Integer)len);
     struct op *op = l_op_new(L, s, OP_CALL, 1, NULL, len + 9);
-    struct sftp_req *r = &op->pieces[0].req;
+    struct sftp_req *r = &op->parts[0].req;
     op->bytes[4] = (unsigned char)type;
     memcpy(op->bytes + 9, body, len);
     r->head = op->bytes;
@@ -185,7 +185,7 @@ static int l_start(lua_State *L)
     return 1;
 }
 
-static void piece_submit(struct piece *p)
+static void part_submit(struct part *p)
 {
     struct op *op = p->op;
     unsigned char *at = p->head + 13 + p->handle_len;
@@ -205,9 +205,9 @@ static void piece_submit(struct piece *p)
     sftp_submit(op->s, &p->req);
 }
 
-static void piece_done(struct sftp_req *r)
+static void part_done(struct sftp_req *r)
 {
-    struct piece *p = (struct piece *)r;
+    struct part *p = (struct part *)r;
     struct op *op = p->op;
 
     if (r->failed) {
@@ -218,7 +218,7 @@ static void piece_done(struct sftp_req *r)
         p->want -= r->got;
         /* Fewer bytes than asked for are no end of the file (draft, 6.4). */
         if (p->want && op->boxed) {
-            piece_submit(p);
+            part_submit(p);
             return;
         }
     } else if (r->type == FXP_STATUS && op->kind == OP_READ && r->status == FX_EOF) {
@@ -237,8 +237,8 @@ static void piece_done(struct sftp_req *r)
     op_end(op);
 }
 
-/* Cuts op->bytes into pieces of at most `most` and sends them. */
-static int l_pieces(lua_State *L, enum op_kind kind, const char *data, size_t n)
+/* Cuts op->bytes into parts of at most `most` and sends them. */
+static int l_parts(lua_State *L, enum op_kind kind, const char *data, size_t n)
 {
     struct sftp *s = l_sftp(L, "sftp");
     size_t len;
@@ -250,7 +250,7 @@ static int l_pieces(lua_State *L, enum op_kind kind, const char *data, size_t n)
     size_t size = (size_t)most;
     struct op *op = l_op_new(L, s, kind, n ? (unsigned)((n - 1) / size + 1) : 0, data, n);
     for (unsigned i = 0; i < op->count; i++) {
-        struct piece *p = &op->pieces[i];
+        struct part *p = &op->parts[i];
         p->at = i * size;
         p->offset = (uint64_t)offset + p->at;
         p->want = n - p->at < size ? n - p->at : size;
@@ -258,10 +258,10 @@ static int l_pieces(lua_State *L, enum op_kind kind, const char *data, size_t n)
         p->head[4] = kind == OP_READ ? FXP_READ : FXP_WRITE;
         put32(p->head + 9, (uint32_t)len);
         memcpy(p->head + 13, handle, len);
-        p->req.done = piece_done;
+        p->req.done = part_done;
     }
     for (unsigned i = 0, count = op->count; i < count; i++)
-        piece_submit(&op->pieces[i]);
+        part_submit(&op->parts[i]);
     sftp_kick(s);
     return 1;
 }
@@ -273,7 +273,7 @@ static int l_read(lua_State *L)
 
     if (n < 1 || n > OP_BYTES)
         return l_raisef(L, "usage", "argument", "sftp: n must be from 1 to %d bytes", OP_BYTES);
-    return l_pieces(L, OP_READ, NULL, (size_t)n);
+    return l_parts(L, OP_READ, NULL, (size_t)n);
 }
 
 /* write(handle, offset, data, most) -> operation; wait gives true */
@@ -282,7 +282,7 @@ static int l_write(lua_State *L)
     size_t n;
     const char *data = luaL_checklstring(L, 4, &n);
 
-    return l_pieces(L, OP_WRITE, data, n);
+    return l_parts(L, OP_WRITE, data, n);
 }
 
 /* ---- waiting ---- */
@@ -308,7 +308,7 @@ static int l_wait_k(lua_State *L, int status, lua_KContext ctx)
         return l_raise(L, &e);
     }
     if (op->kind == OP_CALL) {
-        struct sftp_req *r = &op->pieces[0].req;
+        struct sftp_req *r = &op->parts[0].req;
         lua_pushinteger(L, r->type);
         lua_pushlstring(L, r->reply ? (const char *)r->reply : "", r->got);
         return 2;
@@ -357,14 +357,14 @@ static int l_op_gc(lua_State *L)
     op->boxed = false;
     if (!op->left) {
         /* Its answer came and was never asked for. */
-        struct sftp_req *r = &op->pieces[0].req;
+        struct sftp_req *r = &op->parts[0].req;
         if (op->kind == OP_CALL && !op->failed && r->type == FXP_HANDLE && r->got >= 4 && !op->taken)
             sftp_close_handle(op->s, r->reply + 4, r->got - 4);
         op_free(op);
         return 0;
     }
     for (unsigned i = 0, count = op->count; i < count && op->left > 1; i++) {
-        struct sftp_req *r = &op->pieces[i].req;
+        struct sftp_req *r = &op->parts[i].req;
         if (sftp_withdraw(op->s, r))
             op->left--;
     }

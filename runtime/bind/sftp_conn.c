@@ -25,7 +25,7 @@
 #include "core/log.h"
 
 #define HELLO_MAX   (16u << 10)      /* banner and KEXINIT of a server are 1 to 2 KiB */
-#define FREE_TRIES  16               /* a cut-off libssh2 never says EAGAIN; should it, this leaks instead of hanging */
+#define FREE_TRIES  16               /* a cut-off libssh2 never says EAGAIN; should it, this must not hang */
 
 /* ---- libssh2's way to the socket ---- */
 
@@ -141,6 +141,8 @@ void sftp_release(struct sftp *s)
             if (libssh2_session_free(s->ssh) != LIBSSH2_ERROR_EAGAIN)
                 break;
         s->ssh = NULL;
+        s->channel = NULL;
+        sftp_free_all(s);
     }
     if (s->watch && !s->watch->wait.held) {
         watch_close(s->watch);
@@ -383,7 +385,7 @@ static int l_dial_k(lua_State *L, int status, lua_KContext ctx)
         errnum = errno;
     if (errnum)
         return l_dial_failed(L, s, errnum);
-    s->ssh = libssh2_session_init_ex(NULL, NULL, NULL, s);
+    s->ssh = libssh2_session_init_ex(sftp_alloc, sftp_free, sftp_realloc, s);
     if (!s->ssh)
         return l_dial_failed(L, s, ENOMEM);
     libssh2_session_set_blocking(s->ssh, 0);
