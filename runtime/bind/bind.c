@@ -33,6 +33,7 @@ static const luaL_Reg modules[] = {
     { "garun.core.pg", luaopen_garun_core_pg },
     { "garun.core.proc", luaopen_garun_core_proc },
     { "garun.core.smtp", luaopen_garun_core_smtp },
+    { "garun.core.sftp", luaopen_garun_core_sftp },
     { "garun.core.time", luaopen_garun_core_time },
     { "garun.error", luaopen_garun_error },
     { "garun.json", luaopen_garun_json },

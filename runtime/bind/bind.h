@@ -24,6 +24,7 @@ int luaopen_garun_core_mime(lua_State *L);
 int luaopen_garun_core_pg(lua_State *L);
 int luaopen_garun_core_proc(lua_State *L);
 int luaopen_garun_core_smtp(lua_State *L);
+int luaopen_garun_core_sftp(lua_State *L);
 int luaopen_garun_core_time(lua_State *L);
 int luaopen_garun_json(lua_State *L);
 int luaopen_garun_csv(lua_State *L);
