@@ -115,7 +115,7 @@ end
 
 local function master_summary(name, r)
   print(string.format("%s: %s rows of %s: %s new, %s changed, %s as they were", name, terminal.count(r.read),
-    printable(r.files[1].name), terminal.count(r.inserted), terminal.count(r.updated), terminal.count(r.unchanged)))
+    printable(r.files[1].source), terminal.count(r.inserted), terminal.count(r.updated), terminal.count(r.unchanged)))
   if r.rejected > 0 then print(string.format("  %s rejected, garun rejects list", terminal.count(r.rejected))) end
   for _, file in ipairs(r.files) do
     for _, text in ipairs(file.warnings or {}) do print("  " .. printable(text)) end
@@ -140,7 +140,8 @@ local function as_json(r)
     lines = r.lines, rejected = r.rejected, other_events = r.other, duplicates = r.duplicates,
     out_of_range = r.out_of_range, repaired = r.repaired, cut = r.cut, nulled = r.nulled, days = r.days,
     first_day = r.first_day, last_day = r.last_day, seconds = r.seconds, loads = r.loads, unchanged = r.unchanged,
-    estimate = r.estimate, job_id = r.job_id, dry_run = opts.dry_run or nil, missing_days = r.missing and #r.missing > 0 and r.missing or nil,
+    estimate = r.estimate, job_id = r.job_id, dry_run = opts.dry_run or nil,
+    missing_days = r.missing and #r.missing > 0 and r.missing or nil,
   }
   for name, n in pairs(r.records) do out[name] = n end
   for kind, m in pairs(r.master) do

@@ -3,7 +3,7 @@
 ---
 ---     local analytics <const> = require "garun.analytics"
 ---     local db <close> = require("garun.pg").connect()
----     local tenant <const> = require("garun.ingest").tenant(db, "acme").id
+---     local tenant <const> = require("garun.tenant").find(db, "acme").id
 ---     local carts <const> = analytics.cart_abandonment_tasks(db, { tenant = tenant, from = "2024-01-01", limit = 20 })
 ---     for _, cart in ipairs(carts.data) do print(cart.event_date, cart.customer_name, cart.total_value) end
 ---

@@ -10,6 +10,7 @@ local t <const> = require "garun.test"
 local time <const> = require "garun.time"
 
 local server <const> = dofile(config.path "tests/lua/bigquery_server.lua")
+local sshd <const> = require "sshd"
 
 local TO <const> = time.yesterday "UTC"
 local FROM <const> = time.add_days(TO, -3)
@@ -179,5 +180,98 @@ t.test("a wrong key stops the events with Google's reason, and is in no error an
   t.equal(job.status, "failed")
   for _, text in ipairs { r.stderr, job.error_message } do
     t.equal(text:find(other:sub(40, 80), 1, true), nil)
+  end
+end)
+
+---- users and locations ----
+
+-- An SFTP server of the tenant's with the generator's files, the users as a workbook.
+local function files_server(sh)
+  local ssh <const> = sshd.start()
+  local csv <const> = require "garun.csv"
+  local records <const> = csv.decode(fs.read(sh.dir .. "/users.csv"), { header = false })
+  local columns <const>, list <const> = {}, {}
+  for i, title in ipairs(records[1]) do columns[i] = { title = title } end
+  for i = 2, #records do list[i - 1] = records[i] end
+  require("xlsx").write(ssh.files .. "/UserReport.xlsx", { sheets = { { name = "User Report", columns = columns, rows = list } } })
+  fs.write(ssh.files .. "/branches.csv", fs.read(sh.dir .. "/locations.csv"))
+  sh.conn:exec("update tenant_config set sftp_config = $1", pg.json { host = "127.0.0.1", port = ssh.port, username = ssh.user,
+    private_key = fs.read(ssh.key), host_key = ssh.host_key, remote_path = ssh.files, locations_file = "branches.csv" })
+  return ssh, #list
+end
+
+t.test("one command does the night's work: events from BigQuery, users and locations from SFTP", function()
+  local sh <const> = shop()
+  local _ <const>, users <const> = files_server(sh)
+  local r <const> = sh.db.garun { "ingest.lua" }
+  t.equal(r.status, 0, r.stderr)
+  t.match(r.stdout, "users: %d+ rows of sftp://")
+  t.match(r.stdout, "locations: %d+ rows of sftp://.*branches.csv")
+  local job <const> = sh.conn:one "select status, data_types, records_processed from processing_jobs"
+  t.equal({ job.status, job.data_types }, { "completed", { "events", "users", "locations" } })
+  t.equal(job.records_processed.users_processed, sh.conn:value "select count(*) from users")
+  t.equal(job.records_processed.locations_processed, sh.conn:value "select count(*) from locations")
+  t.equal(job.records_processed.page_view, sh.conn:value "select count(*) from page_view")
+  t.ok(job.records_processed.users_processed > 0 and job.records_processed.users_processed <= users)
+  t.equal(sh.conn:value "select count(*) from garun.loads where source_kind = 'sftp'", 2)
+  -- The branches that events carry are those of the file.
+  t.ok(sh.conn:value [[select count(*) from page_view p join locations l on l.location_id = p.user_prop_default_branch_id]] > 0)
+
+  local again <const> = sh.db.ingest {}
+  t.equal({ again.unchanged, again.users.updated + again.users.inserted, again.locations.unchanged },
+    { 4, 0, job.records_processed.locations_processed })
+end)
+
+t.test("master data that fails leaves the events committed, and the other file too", function()
+  local sh <const> = shop()
+  local ssh <const> = files_server(sh)
+  fs.write(ssh.files .. "/UserReport.xlsx", "PK\3\4 this is no workbook")
+  local r <const> = sh.db.garun { "ingest.lua" }
+  t.equal(r.status, 1, r.stderr)
+  t.match(r.stderr, "users: sftp://")
+  local job <const> = sh.conn:one "select status, error_message, records_processed from processing_jobs"
+  t.equal(job.status, "failed")
+  t.match(job.error_message, "^.*users: sftp://.*UserReport.xlsx")
+  t.equal({ job.records_processed.users_processed, job.records_processed.locations_processed },
+    { nil, sh.conn:value "select count(*) from locations" })
+  t.equal(sh.conn:value "select count(*) from garun.days", 4)
+
+  -- Nothing of the server's key or address is a secret, the private key is.
+  t.equal(r.stderr:find("BEGIN OPENSSH", 1, true), nil)
+end)
+
+t.test("a changed host key stops users and locations, not the events", function()
+  local sh <const> = shop()
+  files_server(sh)
+  sh.conn:exec "update tenant_config set sftp_config = sftp_config || '{\"host_key\": \"SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}'"
+  local r <const> = sh.db.garun { "ingest.lua" }
+  t.equal(r.status, 1, r.stderr)
+  t.match(r.stderr, "2 parts of the job failed")
+  t.equal(sh.conn:value "select count(*) from garun.days", 4)
+  t.equal(sh.conn:value "select count(*) from users", 0)
+end)
+
+t.test("events come from the tenant's SFTP server too", function()
+  local sh <const> = shop()
+  local ssh <const> = files_server(sh)
+  local name <const> = "events_" .. TO:gsub("-", "") .. ".ndjson"
+  fs.write(ssh.files .. "/" .. name, fs.read(sh.dir .. "/" .. name))
+  local r <const> = sh.db.ingest { "--source", string.format("sftp://%s@127.0.0.1:%d%s/%s", ssh.user, ssh.port, ssh.files, name) }
+  t.equal({ r.days, r.first_day, r.rejected }, { 1, TO, 0 })
+  local other <const> = sh.db.garun { "ingest.lua", "--source", "sftp://elsewhere.example/x.ndjson" }
+  t.match(other.stderr, "no key or password for this server is known")
+end)
+
+t.test("the README's commands of the night work in the order given", function()
+  local host <const> = require "garun.core.host"
+  local sh <const> = shop()
+  local ssh <const> = files_server(sh)
+  local commands <const> = t.ok(fs.read(config.path "README.md"):match("## The night\n\n```\n(.-)```"))
+  local env <const> = {}
+  for k, v in pairs(sh.db.env) do env[k] = v end
+  for line in commands:gmatch("[^\n]+") do
+    local r <const> = t.run { "/bin/sh", "-c", (line:gsub("^build/garun", host.exe() .. " --env /dev/null")), cwd = ssh.files,
+      env = env }
+    t.equal(r.status, 0, line .. "\n" .. r.stderr .. r.stdout)
   end
 end)

@@ -58,6 +58,26 @@ t.test("the script example counts two tables at once", function()
   t.equal(db.garun({ path }).stdout, "purchase\t0\npage_view\t0\n")
 end)
 
+t.test("the wires example gets the rates and sends the mail", function()
+  local server <const> = require("smtp_support").serve("faults", {})
+  local python <const> = [[
+import http.server, json
+class H(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps({"day": "2024-01-05", "EUR": 1.09}).encode()
+        self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers(); self.wfile.write(body)
+    def log_message(self, *a): pass
+s = http.server.HTTPServer(("127.0.0.1", 0), H); print(s.server_address[1], flush=True); s.serve_forever()]]
+  local p <const> = require("garun.proc").spawn { "/usr/bin/python3", "-c", python, stdout = "pipe" }
+  t.after(function() p:close() end)
+  local path <const> = t.tmpdir() .. "/w.lua"
+  fs.write(path, block "wires")
+  local r <const> = t.run { "garun", "--env", "/dev/null", path, "http://127.0.0.1:" .. p:lines()() .. "/rates", "127.0.0.1",
+    tostring(server.port) }
+  t.equal({ r.status, r.stdout }, { 0, "QID\n" }, r.stderr)
+  t.match(server.mails()[1], "Subject: Rates of 2024%-01%-05\r\n.*\r\nEUR 1.09\r\n")
+end)
+
 t.test("the numbers example prints every abandoned cart", function()
   local db <const> = s.tenant()
   local conn <close> = db.connect()

@@ -13,7 +13,8 @@
 --   postgres_config        host, port, database, user, password, sslmode, connect_timeout
 --   sftp_config            host!, port, username!, password | private_key, host_key | known_hosts, remote_path, user_file,
 --                          locations_file
---   email_config           server!, port, username, password, from_address!, from_name, use_tls, use_ssl
+--   email_config           server!, port, username, password, from_address!, from_name, use_tls, use_ssl, ca (file of the
+--                          authorities to trust instead of the system's)
 --
 -- Exit status: 0 all well, 1 a service failed, 2 usage.
 
@@ -58,9 +59,9 @@ function checks.sftp(s)
 end
 
 function checks.smtp(s)
-  local client <close> = require("garun.smtp").connect(s.connect)
+  local client <close> = require("garun.smtp").connect(s.connect)     -- with the login
   client:check()
-  return s.connect.server
+  return s.connect.server .. (s.connect.username and ", as " .. s.connect.username or "")
 end
 
 local function write(db, t, service, enabled, message)

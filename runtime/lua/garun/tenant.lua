@@ -107,11 +107,12 @@ end
 function shapes.smtp(t, row)
   if not row.config then return nil end
   local c <const> = take(t, "smtp", row.config, { server = "text!", port = "number", username = "text", user_name = "text",
-    password = "text", from_address = "text!", from_name = "text", use_tls = "flag", use_ssl = "flag" })
+    password = "text", from_address = "text!", from_name = "text", use_tls = "flag", use_ssl = "flag",
+    ca = "text" })
   local tls <const> = c.use_ssl and "implicit" or c.use_tls == false and "none" or "starttls"
   return {
     connect = { server = c.server, port = c.port or (c.use_ssl and 465 or 587), tls = tls, username = c.username or c.user_name,
-      password = c.password },
+      password = c.password, ca = c.ca },
     from_address = c.from_address, from_name = c.from_name,
   }
 end
