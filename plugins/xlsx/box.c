@@ -155,8 +155,6 @@ static bool fail_open(struct box *b, const char *path, const void *data, size_t 
 
     if (path && stat(path, &st) != 0)
         return b->api->set_errno(e, "xlsx", errno, "%s: cannot open the workbook", b->name);
-    if (path && S_ISDIR(st.st_mode))
-        return b->api->set(e, "xlsx", "EISDIR", "%s: this is a directory", b->name);
     if (zip_error_code_zip(why) == ZIP_ER_MEMORY)
         return b->api->set(e, "xlsx", "ENOMEM", "%s: not enough memory to open the workbook", b->name);
     if (system && zip_error_code_zip(why) != ZIP_ER_NOZIP)
@@ -170,7 +168,12 @@ bool box_open(struct box *b, const char *path, void *data, size_t len, struct ga
     zip_error_t why;
     zip_source_t *source;
 
+    struct stat st;
+
     b->data = data;
+    if (!data && stat(path, &st) == 0 && !S_ISREG(st.st_mode))       /* opening a FIFO would wait for its other end */
+        return b->api->set(e, "xlsx", S_ISDIR(st.st_mode) ? "EISDIR" : "not_xlsx", "%s: this is a %s, no workbook", b->name,
+                           S_ISDIR(st.st_mode) ? "directory" : "pipe or device");
     zip_error_init(&why);
     source = data || !path ? zip_source_buffer_create(data, len, 0, &why) : zip_source_file_create(path, 0, -1, &why);
     b->zip = source ? zip_open_from_source(source, ZIP_RDONLY, &why) : NULL;

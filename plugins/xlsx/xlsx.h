@@ -75,6 +75,8 @@ struct xml {
     unsigned    depth, skip;               /* skip: depth of the element whose inside is passed over, 0 = none */
     uint64_t    fed;
     bool        failed, ended;
+    const char *ns;                        /* the namespace of the last element, one of the known ones */
+    size_t      ns_len;
     struct garun_error *e;                 /* of the step under way */
 
     /* Names are local ones, of SpreadsheetML or package relationships; elements of other namespaces are passed over
