@@ -308,39 +308,57 @@ static int l_job(lua_State *L, struct writer_box *box, bool done, const char *fn
     return l_api(L)->work(L, &j->work, fn, l_job_k, (lua_KContext)j);
 }
 
+/* NULL when memory is short. */
+static struct writer *writer_new(const struct garun_plugin_api *api, const char *path)
+{
+    struct writer *w = calloc(1, sizeof *w);
+    uint64_t noise = 0;
+    struct stat st;
+
+    if (!w)
+        return NULL;
+    w->refs = 1;
+    w->api = api;
+    /* A symbolic link stays one: what it points to is replaced. */
+    if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode))
+        w->path = realpath(path, NULL);
+    if (!w->path)
+        w->path = strdup(path);
+    if (!w->path)
+        goto failed;
+    const char *slash = strrchr(w->path, '/');
+    int dir = slash ? (int)(slash - w->path) + 1 : 0;
+    w->dir = dir ? strndup(w->path, (size_t)dir) : strdup(".");
+    if (!w->dir || getrandom(&noise, sizeof noise, 0) != (ssize_t)sizeof noise)
+        goto failed;
+    if (asprintf(&w->temp, "%.*s.garun-%016llx.xlsx", dir, w->path, (unsigned long long)noise) < 0)
+        w->temp = NULL;
+    if (!w->temp)
+        goto failed;
+    lxw_workbook_options options = { .constant_memory = LXW_TRUE, .tmpdir = w->dir };
+    w->book = workbook_new_opt(w->temp, &options);      /* copies tmpdir */
+    if (w->book)
+        return w;
+failed:
+    writer_release(w);
+    return NULL;
+}
+
 /* writer(path) -> core writer */
 static int l_new(lua_State *L)
 {
     const struct garun_plugin_api *api = l_api(L);
     const char *path = luaL_checkstring(L, 1);
-    uint64_t noise;
     struct garun_error e;
+    struct stat st;
     struct writer_box *box = lua_newuserdatauv(L, sizeof *box, 0);
 
     memset(box, 0, sizeof *box);
     luaL_setmetatable(L, WRITER);
-    struct writer *w = box->w = calloc(1, sizeof *w);
-    if (w) {
-        struct stat st;
-        w->refs = 1;
-        w->api = api;
-        /* A symbolic link stays one: what it points to is replaced. */
-        w->path = lstat(path, &st) == 0 && S_ISLNK(st.st_mode) ? realpath(path, NULL) : NULL;
-        w->path = w->path ? w->path : strdup(path);
-        const char *slash = w->path ? strrchr(w->path, '/') : NULL;
-        int dir = slash ? (int)(slash - w->path) + 1 : 0;
-        w->dir = dir ? strndup(w->path, (size_t)dir) : strdup(".");
-        if (!w->path || !w->dir || getrandom(&noise, sizeof noise, 0) != (ssize_t)sizeof noise ||
-            asprintf(&w->temp, "%.*s.garun-%016llx.xlsx", dir, w->path, (unsigned long long)noise) < 0)
-            w->temp = NULL;
-        if (stat(w->path ? w->path : "", &st) == 0 && !S_ISREG(st.st_mode))
-            return api->raisef(L, "xlsx", "EISDIR", "xlsx.writer: %s is no file that could be replaced", path);
-    }
-    if (w && w->temp) {
-        lxw_workbook_options options = { .constant_memory = LXW_TRUE, .tmpdir = w->dir };
-        w->book = workbook_new_opt(w->temp, &options);      /* copies tmpdir */
-    }
-    if (!w || !w->path || !w->book)
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return api->raisef(L, "xlsx", "EISDIR", "xlsx.writer: %s is no file that could be replaced", path);
+    struct writer *w = box->w = writer_new(api, path);
+    if (!w)
         return api->raisef(L, "xlsx", "ENOMEM", "xlsx.writer: not enough memory");
     if (!make_temp(w, &e))               /* now, rather than when all rows are there */
         api->raise(L, &e);

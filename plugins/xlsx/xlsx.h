@@ -41,7 +41,7 @@ struct box {
     void           *data;              /* owned: the archive's bytes when it is no file */
     char            name[XLSX_NAME_MAX];
     pthread_mutex_t lock;              /* libzip's: two sheets may be read on two threads */
-    uint64_t        taken, max_bytes;  /* inflated so far, and at most, of all parts */
+    uint64_t        max_bytes;         /* what a part may inflate to */
     double          max_ratio;
 };
 
