@@ -2,7 +2,7 @@
  * no workbook.
  *
  * Owns the zip_t and the archive's bytes when there is no file. Refuses encrypted parts, and parts that inflate beyond
- * max_bytes in all or, past the first RATIO_FROM bytes, beyond max_ratio times their compressed size: deflate packs
+ * max_bytes or, past the first RATIO_FROM bytes, beyond max_ratio times their compressed size: deflate packs
  * 1000 to 1 at most, sheets 10 to 1, sheets of equal cells 200 to 1. */
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +37,7 @@ static uint64_t ole_directory_at(const unsigned char *head)
 static void read_head(struct head *h, const char *path, const void *data, size_t len)
 {
     memset(h, 0, sizeof *h);
-    if (data) {
+    if (data || !path) {
         h->total = len;
         h->len = len < HEAD ? len : HEAD;
         memcpy(h->bytes, data, h->len);
@@ -155,8 +155,6 @@ static bool fail_open(struct box *b, const char *path, const void *data, size_t 
 
     if (path && stat(path, &st) != 0)
         return b->api->set_errno(e, "xlsx", errno, "%s: cannot open the workbook", b->name);
-    if (path && S_ISDIR(st.st_mode))
-        return b->api->set(e, "xlsx", "EISDIR", "%s: this is a directory", b->name);
     if (zip_error_code_zip(why) == ZIP_ER_MEMORY)
         return b->api->set(e, "xlsx", "ENOMEM", "%s: not enough memory to open the workbook", b->name);
     if (system && zip_error_code_zip(why) != ZIP_ER_NOZIP)
@@ -170,9 +168,14 @@ bool box_open(struct box *b, const char *path, void *data, size_t len, struct ga
     zip_error_t why;
     zip_source_t *source;
 
+    struct stat st;
+
     b->data = data;
+    if (!data && stat(path, &st) == 0 && !S_ISREG(st.st_mode))       /* opening a FIFO would wait for its other end */
+        return b->api->set(e, "xlsx", S_ISDIR(st.st_mode) ? "EISDIR" : "not_xlsx", "%s: this is a %s, no workbook", b->name,
+                           S_ISDIR(st.st_mode) ? "directory" : "pipe or device");
     zip_error_init(&why);
-    source = data || !path ? zip_source_buffer_create(data, len, 0, &why) : zip_source_file_create(path, 0, -1, &why);
+    source = data ? zip_source_buffer_create(data, len, 0, &why) : zip_source_file_create(path, 0, -1, &why);
     b->zip = source ? zip_open_from_source(source, ZIP_RDONLY, &why) : NULL;
     if (!b->zip) {
         if (source)
@@ -245,19 +248,15 @@ ssize_t part_read(struct part *p, void *out, size_t n, struct garun_error *e)
 
     pthread_mutex_lock(&b->lock);
     zip_int64_t got = zip_fread(p->file, out, n);
-    if (got > 0) {
-        p->made += (uint64_t)got;
-        b->taken += (uint64_t)got;
-    }
-    uint64_t taken = b->taken;
     if (got < 0)
         b->api->set(e, "xlsx", "damaged", "%s: part %s is damaged: %s", b->name, p->name, zip_file_strerror(p->file));
     pthread_mutex_unlock(&b->lock);
     if (got < 0)
         return -1;
-    if (taken > b->max_bytes) {
-        b->api->set(e, "xlsx", "max_bytes", "%s: the workbook inflates to more than max_bytes = %llu (in part %s)",
-                    b->name, (unsigned long long)b->max_bytes, p->name);
+    p->made += (uint64_t)got;
+    if (p->made > b->max_bytes) {
+        b->api->set(e, "xlsx", "max_bytes", "%s: part %s inflates to more than max_bytes = %llu", b->name, p->name,
+                    (unsigned long long)b->max_bytes);
         snprintf(e->hint, sizeof e->hint, "when the file is what it should be, raise option max_bytes");
         return -1;
     }

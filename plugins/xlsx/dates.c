@@ -127,8 +127,10 @@ bool dates_parse(const char *s, size_t n, double *serial, bool *has_time)
             if (!number(&p, end, 2, &second))
                 return false;
             if (literal(&p, end, '.')) {
-                for (; p < end && *p >= '0' && *p <= '9'; p++, unit /= 10)
-                    fraction += unit * (*p - '0');
+                while (p < end && *p >= '0' && *p <= '9') {
+                    fraction += unit * (*p++ - '0');
+                    unit /= 10;
+                }
             }
         }
         if (hour > 23 || minute > 59 || second > 59 || !zone(p, end))

@@ -51,7 +51,7 @@ struct writer {
     const struct garun_plugin_api *api;
     unsigned      refs;       /* counted on garun's thread only */
     lxw_workbook *book;
-    char         *path, *temp;      /* owned: the target, and the file beside it */
+    char         *path, *temp, *dir;      /* owned: the target, the file beside it, and their directory */
     struct out_sheet *sheets;
     size_t        n, cap;
     struct bytes  pending;
@@ -146,7 +146,7 @@ static bool check_archive(struct writer *w, const uint64_t *least, struct garun_
     return ok;
 }
 
-static bool sync_file(const char *path)
+static bool sync_path(const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     bool ok = fd >= 0 && fsync(fd) == 0;
@@ -210,7 +210,8 @@ static bool finish(struct writer *w, struct garun_error *e)
         fail_lxw(w, r, e);
     else if (!check_archive(w, least, e))
         ok = false;
-    else if ((there && chmod(w->temp, st.st_mode & 07777) != 0) || !sync_file(w->temp) || rename(w->temp, w->path) != 0)
+    else if ((there && chmod(w->temp, st.st_mode & 07777) != 0) || !sync_path(w->temp) || rename(w->temp, w->path) != 0 ||
+             !sync_path(w->dir))
         w->api->set_errno(e, "xlsx", errno, "xlsx.writer: cannot write %s", w->path);
     else
         ok = true;
@@ -232,6 +233,7 @@ static void writer_release(struct writer *w)
     bytes_free(&w->pending);
     free(w->path);
     free(w->temp);
+    free(w->dir);
     free(w);
 }
 
@@ -306,35 +308,57 @@ static int l_job(lua_State *L, struct writer_box *box, bool done, const char *fn
     return l_api(L)->work(L, &j->work, fn, l_job_k, (lua_KContext)j);
 }
 
+/* NULL when memory is short. */
+static struct writer *writer_new(const struct garun_plugin_api *api, const char *path)
+{
+    struct writer *w = calloc(1, sizeof *w);
+    uint64_t noise = 0;
+    struct stat st;
+
+    if (!w)
+        return NULL;
+    w->refs = 1;
+    w->api = api;
+    /* A symbolic link stays one: what it points to is replaced. */
+    if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode))
+        w->path = realpath(path, NULL);
+    if (!w->path)
+        w->path = strdup(path);
+    if (!w->path)
+        goto failed;
+    const char *slash = strrchr(w->path, '/');
+    int dir = slash ? (int)(slash - w->path) + 1 : 0;
+    w->dir = dir ? strndup(w->path, (size_t)dir) : strdup(".");
+    if (!w->dir || getrandom(&noise, sizeof noise, 0) != (ssize_t)sizeof noise)
+        goto failed;
+    if (asprintf(&w->temp, "%.*s.garun-%016llx.xlsx", dir, w->path, (unsigned long long)noise) < 0)
+        w->temp = NULL;
+    if (!w->temp)
+        goto failed;
+    lxw_workbook_options options = { .constant_memory = LXW_TRUE, .tmpdir = w->dir };
+    w->book = workbook_new_opt(w->temp, &options);      /* copies tmpdir */
+    if (w->book)
+        return w;
+failed:
+    writer_release(w);
+    return NULL;
+}
+
 /* writer(path) -> core writer */
 static int l_new(lua_State *L)
 {
     const struct garun_plugin_api *api = l_api(L);
     const char *path = luaL_checkstring(L, 1);
-    uint64_t noise;
     struct garun_error e;
+    struct stat st;
     struct writer_box *box = lua_newuserdatauv(L, sizeof *box, 0);
 
     memset(box, 0, sizeof *box);
     luaL_setmetatable(L, WRITER);
-    const char *slash = strrchr(path, '/');
-    int dir = slash ? (int)(slash - path) + 1 : 0;
-    struct writer *w = box->w = calloc(1, sizeof *w);
-    if (w) {
-        w->refs = 1;
-        w->api = api;
-        w->path = strdup(path);
-        if (getrandom(&noise, sizeof noise, 0) != (ssize_t)sizeof noise ||
-            asprintf(&w->temp, "%.*s.garun-%016llx.xlsx", dir, path, (unsigned long long)noise) < 0)
-            w->temp = NULL;
-    }
-    char *tmpdir = w && w->temp ? strndup(path, (size_t)dir) : NULL;
-    if (tmpdir) {
-        lxw_workbook_options options = { .constant_memory = LXW_TRUE, .tmpdir = dir ? tmpdir : NULL };
-        w->book = workbook_new_opt(w->temp, &options);      /* copies tmpdir */
-        free(tmpdir);
-    }
-    if (!w || !w->path || !w->book)
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return api->raisef(L, "xlsx", "EISDIR", "xlsx.writer: %s is no file that could be replaced", path);
+    struct writer *w = box->w = writer_new(api, path);
+    if (!w)
         return api->raisef(L, "xlsx", "ENOMEM", "xlsx.writer: not enough memory");
     if (!make_temp(w, &e))               /* now, rather than when all rows are there */
         api->raise(L, &e);
@@ -519,8 +543,9 @@ static void l_put_date(lua_State *L, struct writer *w, struct column *c, struct 
     if (!dates_parse(s, len, &it->number, &has_time))
         l_bad(L, at, "date", "not a date from 1900 as YYYY-MM-DD or YYYY-MM-DD HH:MM:SS");
     it->kind = 'n';
-    if (c && c->width < 19)
-        c->width = has_time ? 19 : 10;
+    uint8_t width = has_time ? 19 : 10;
+    if (c && c->width < width)
+        c->width = width;
     if (!put_item(w, it, NULL))
         l_bad(L, at, "ENOMEM", "not enough memory");
 }

@@ -41,7 +41,7 @@ struct box {
     void           *data;              /* owned: the archive's bytes when it is no file */
     char            name[XLSX_NAME_MAX];
     pthread_mutex_t lock;              /* libzip's: two sheets may be read on two threads */
-    uint64_t        taken, max_bytes;  /* inflated so far, and at most, of all parts */
+    uint64_t        max_bytes;         /* what a part may inflate to */
     double          max_ratio;
 };
 
@@ -75,6 +75,8 @@ struct xml {
     unsigned    depth, skip;               /* skip: depth of the element whose inside is passed over, 0 = none */
     uint64_t    fed;
     bool        failed, ended;
+    const char *ns;                        /* the namespace of the last element, one of the known ones */
+    size_t      ns_len;
     struct garun_error *e;                 /* of the step under way */
 
     /* Names are local ones, of SpreadsheetML or package relationships; elements of other namespaces are passed over

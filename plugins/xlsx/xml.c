@@ -38,16 +38,21 @@ void xml_fail(struct xml *x, const char *code, const char *fmt, ...)
     XML_StopParser(x->parser, XML_FALSE);
 }
 
-/* The local name when the element is of a known namespace (or of none), else NULL. */
-static const char *local_name(const char *name)
+/* The local name when the element is of a known namespace (or of none), else NULL. Nearly all are of the last one's. */
+static const char *local_name(struct xml *x, const char *name)
 {
+    if (x->ns && strncmp(name, x->ns, x->ns_len) == 0 && name[x->ns_len] == SEPARATOR)
+        return name + x->ns_len + 1;
     const char *end = strchr(name, SEPARATOR);
     if (!end)
         return name;
     size_t n = (size_t)(end - name);
     for (const char *const *known = namespaces; *known; known++) {
-        if (strncmp(name, *known, n) == 0 && (*known)[n] == '\0')
+        if (strncmp(name, *known, n) == 0 && (*known)[n] == '\0') {
+            x->ns = *known;
+            x->ns_len = n;
             return end + 1;
+        }
     }
     return NULL;
 }
@@ -64,7 +69,7 @@ static void XMLCALL on_start(void *ud, const XML_Char *name, const XML_Char **at
     }
     if (x->skip)
         return;
-    const char *local = local_name(name);
+    const char *local = local_name(x, name);
     if (!local || !x->start(x, local, atts))
         x->skip = x->depth;
 }
@@ -79,7 +84,7 @@ static void XMLCALL on_end(void *ud, const XML_Char *name)
     if (x->skip == depth)
         x->skip = 0;
     else if (!x->skip && x->end)
-        x->end(x, local_name(name));
+        x->end(x, local_name(x, name));
 }
 
 static void XMLCALL on_text(void *ud, const XML_Char *s, int n)

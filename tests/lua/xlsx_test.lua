@@ -247,6 +247,9 @@ t.test("other files are recognised, and the error says what to do", function()
   end
   refused({ kind = "xlsx", code = "ENOENT" }, path_of "nothing.xlsx")
   refused({ kind = "xlsx", code = "EISDIR" }, t.tmpdir())
+  local fifo <const> = path_of "fifo"
+  t.equal(t.run({ "mkfifo", fifo }).status, 0)
+  t.match(refused({ code = "not_xlsx" }, fifo).message, "a pipe or device")
   t.match(refused({ code = "not_xlsx" }, { data = "xx" }, { name = "sftp://h/u.xlsx" }).message, "^sftp://h/u.xlsx: ")
 end)
 

@@ -186,6 +186,10 @@ t.test("an unfinished workbook leaves nothing, a finished one replaces the old i
   t.raises({ kind = "xlsx", code = "closed" }, out.finish, out)
   out:close()
   out:close()
+  fs.symlink("w.xlsx", dir .. "/link")
+  xlsx.write(dir .. "/link", { sheets = { { rows = { { "by link" } } } } })
+  t.equal({ fs.readlink(dir .. "/link"), read(path)[1][1] }, { "w.xlsx", "by link" })
+  t.raises({ kind = "xlsx", code = "EISDIR" }, xlsx.writer, dir)
   t.match(t.raises({ kind = "xlsx", code = "ENOENT" }, xlsx.writer, dir .. "/none/w.xlsx").message, "cannot write .*/none/w.xlsx")
 end)
 

@@ -13,7 +13,7 @@ local xlsx = {}
 
 ---@class xlsx.OpenOptions
 ---@field name? string what messages call the workbook; default: the path
----@field max_bytes? integer what all parts together may inflate to, default 4294967296
+---@field max_bytes? integer what a part (a sheet, the shared strings) may inflate to, default 4294967296
 ---@field max_ratio? number what a part may inflate to beyond 32 MiB, in times its compressed size; default 400
 ---@field max_strings? integer bytes that the shared strings may take in memory, default 536870912
 
