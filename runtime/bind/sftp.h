@@ -120,8 +120,16 @@ LIBSSH2_REALLOC_FUNC(sftp_realloc);
 LIBSSH2_FREE_FUNC(sftp_free);
 void sftp_free_all(struct sftp *s);                      /* after the session has been freed */
 
+/* sftp_dial.c, sftp_key.c */
+int l_sftp_resolve(lua_State *L);
+int l_sftp_dial(lua_State *L);
+int l_sftp_hashed_name(lua_State *L);
+int l_sftp_key_type(lua_State *L);
+
 /* sftp_auth.c */
 void l_sftp_auth_methods(lua_State *L);                  /* adds handshake ... to the table on top */
+
+/* sftp_step.c */
 void sftp_step_forget(struct sftp *s);                   /* frees the step that was cut off; not while on_thread */
 
 /* sftp_wire.c */

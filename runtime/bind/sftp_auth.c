@@ -1,219 +1,12 @@
 /* sftp_auth.c - from a connected socket to an open SFTP channel: key exchange, the host's key, authentication.
  *
- * Each libssh2 call is a step: it runs on a thread of libuv, for a key that is locked by a passphrase costs tenths of a
- * second (bcrypt_pbkdf) and an agent's socket blocks; whenever it would wait for the network it comes back and the task
- * waits on the loop. A step's results are `true, ...`, or nil, our name of the error and libssh2's text: what they mean
- * is said by the Lua half. Owns the step and the secrets copied into it, which are wiped. Refuses to authenticate before
- * the Lua half has said that the host's key is the right one (trust). */
-#include "bind/sftp.h"
+ * What failures mean is said by the Lua half. Refuses to authenticate before that has said that the host's key is the
+ * right one (trust). */
+#include "bind/sftp_step.h"
 
-#include <limits.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <lauxlib.h>
-
-#define IDLE_MS  2           /* how long a step on its thread waits for the peer before it goes back to the loop */
-#define SLICE_MS 50          /* how long it stays there at most */
-
-enum { AGENT_KEYS = 64 };
-
-struct sftp_step {
-    struct work  work;
-    struct sftp *s;
-    int        (*fn)(struct sftp_step *st);      /* on a thread; LIBSSH2_ERROR_EAGAIN: call it again */
-    int        (*push)(lua_State *L, struct sftp_step *st);   /* results after `true`, or NULL */
-    const char  *what;
-    int          rc;
-    int          stage;
-    char        *user, *secret, *pass;           /* owned, wiped */
-    size_t       user_len, secret_len, pass_len;
-    char        *list;                           /* libssh2's */
-    LIBSSH2_AGENT *agent;
-    struct libssh2_agent_publickey *keys[AGENT_KEYS];
-    int          n_keys, n_rsa, key;
-};
-
-static char *copy_text(const char *text, size_t len)
-{
-    char *p = malloc(len + 1);
-
-    if (p) {
-        memcpy(p, text, len);
-        p[len] = '\0';
-    }
-    return p;
-}
-
-static void wipe(char *text, size_t len)
-{
-    if (text)
-        explicit_bzero(text, len);
-    free(text);
-}
-
-void sftp_step_forget(struct sftp *s)
-{
-    struct sftp_step *st = s->step;
-
-    if (!st)
-        return;
-    s->step = NULL;
-    if (st->agent) {
-        libssh2_agent_disconnect(st->agent);
-        libssh2_agent_free(st->agent);
-    }
-    wipe(st->user, st->user_len);
-    wipe(st->secret, st->secret_len);
-    wipe(st->pass, st->pass_len);
-    free(st);
-}
-
-/* ---- running a step ---- */
-
-static double now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
-
-static void step_run(struct work *w)
-{
-    struct sftp_step *st = (struct sftp_step *)w;
-    struct sftp *s = st->s;
-    double until = now_ms() + SLICE_MS;
-
-    for (;;) {
-        st->rc = st->fn(st);
-        if (st->rc != LIBSSH2_ERROR_EAGAIN || atomic_load(&s->broken) || now_ms() >= until)
-            return;
-        int events = sftp_events(s);
-        struct pollfd p = { .fd = s->fd, .events = (short)((events & UV_READABLE ? POLLIN : 0) |
-                                                           (events & UV_WRITABLE ? POLLOUT : 0)) };
-        if (poll(&p, 1, IDLE_MS) <= 0)
-            return;
-    }
-}
-
-/* The task was cancelled while the step was on its thread, which has come back now. */
-static void step_dispose(struct work *w)
-{
-    struct sftp *s = ((struct sftp_step *)w)->s;
-    struct err e;
-
-    s->on_thread = false;
-    err_set(&e, "sftp", "closed", "the session with %s is closed: connecting was cut off", s->label);
-    if (s->state == SFTP_DEAD)
-        sftp_release(s);
-    else
-        sftp_fail(s, &e);
-    sftp_unref(s);
-}
-
-static int l_step_go(lua_State *L, struct sftp *s);
-
-/* nil, name, text */
-static int l_step_failed(lua_State *L, struct sftp *s, int rc)
-{
-    char *text = NULL;
-
-    lua_pushnil(L);
-    lua_pushstring(L, sftp_ssh_name(rc));
-    if (libssh2_session_last_errno(s->ssh) == rc)
-        libssh2_session_last_error(s->ssh, &text, NULL, 0);
-    lua_pushstring(L, text ? text : "");
-    sftp_step_forget(s);
-    return 3;
-}
-
-static int l_step_timeout(lua_State *L, struct sftp *s)
-{
-    lua_pushnil(L);
-    lua_pushliteral(L, "TIMEOUT");
-    lua_pushfstring(L, "no answer while it was waited for: %s", s->step->what);
-    sftp_step_forget(s);
-    return 3;
-}
-
-static int l_step_ready_k(lua_State *L, int status, lua_KContext ctx)
-{
-    struct sftp *s = (struct sftp *)ctx;
-
-    (void)status;
-    l_sftp(L, "sftp.connect");
-    if (s->watch->got == 0)
-        return l_step_timeout(L, s);
-    return l_step_go(L, s);
-}
-
-static int l_step_k(lua_State *L, int status, lua_KContext ctx)
-{
-    struct sftp *s = (struct sftp *)ctx;
-
-    (void)status;
-    s->on_thread = false;
-    sftp_unref(s);                       /* the userdata is on the stack and keeps it */
-    if (s->state == SFTP_DEAD) {
-        sftp_release(s);
-        l_sftp(L, "sftp.connect");
-    }
-    struct sftp_step *st = s->step;
-    if (st->rc == LIBSSH2_ERROR_EAGAIN) {
-        if (loop_now(s->g) >= s->deadline)
-            return l_step_timeout(L, s);
-        return wait_watch(L, s->watch, sftp_events(s), s->deadline, "sftp.connect", l_step_ready_k, ctx);
-    }
-    if (st->rc < 0)
-        return l_step_failed(L, s, st->rc);
-    lua_pushboolean(L, 1);
-    int n = st->push ? st->push(L, st) : 0;
-    sftp_step_forget(s);
-    return 1 + n;
-}
-
-static int l_step_go(lua_State *L, struct sftp *s)
-{
-    l_wait_check(L, "sftp.connect");
-    s->on_thread = true;
-    sftp_ref(s);
-    return wait_work(L, &s->step->work, "sftp.connect", l_step_k, (lua_KContext)s);
-}
-
-/* Starts fn with the strings at the stack's 2, 3 and 4 (nil: none). Use as `return`. */
-static int l_step(lua_State *L, const char *what, int (*fn)(struct sftp_step *), int (*push)(lua_State *, struct sftp_step *))
-{
-    struct sftp *s = l_sftp(L, "sftp.connect");
-
-    if (!s->ssh || s->step || s->state != SFTP_OPENING)
-        return l_raisef(L, "usage", "argument", "sftp.connect: %s: not now", what);
-    lua_settop(L, 4);
-    l_wait_check(L, "sftp.connect");
-    struct sftp_step *st = calloc(1, sizeof *st);
-    if (!st)
-        return l_raisef(L, "sftp", "ENOMEM", "sftp.connect: not enough memory");
-    s->step = st;
-    st->s = s;
-    st->fn = fn;
-    st->push = push;
-    st->what = what;
-    st->work.run = step_run;
-    st->work.dispose = step_dispose;
-    char **to[3] = { &st->user, &st->secret, &st->pass };
-    size_t *len[3] = { &st->user_len, &st->secret_len, &st->pass_len };
-    for (int i = 0; i < 3; i++) {
-        const char *text = lua_tolstring(L, 2 + i, len[i]);
-        if (text && (*len[i] > INT_MAX || !(*to[i] = copy_text(text, *len[i])))) {
-            *len[i] = 0;
-            sftp_step_forget(s);
-            return l_raisef(L, "sftp", "ENOMEM", "sftp.connect: not enough memory");
-        }
-    }
-    lua_settop(L, 1);
-    return l_step_go(L, s);
-}
 
 /* ---- key exchange ---- */
 
@@ -256,9 +49,9 @@ static int l_handshake(lua_State *L)
     if (!rc)
         rc = libssh2_session_method_pref(s->ssh, LIBSSH2_METHOD_COMP_SC, comp);
     if (rc)
-        return l_step_failed(L, s, rc);
+        return l_sftp_step_failed(L, s, rc);
     lua_settop(L, 1);
-    return l_step(L, "key exchange", handshake, NULL);
+    return l_sftp_step(L, "key exchange", handshake, NULL);
 }
 
 /* host_key() -> the key's blob (RFC 4253, 6.6) */
@@ -343,7 +136,7 @@ static int push_list(lua_State *L, struct sftp_step *st)
 static int l_auth_list(lua_State *L)
 {
     l_trusted(L);
-    return l_step(L, "the list of authentication methods", auth_list, push_list);
+    return l_sftp_step(L, "the list of authentication methods", auth_list, push_list);
 }
 
 static int auth_password(struct sftp_step *st)
@@ -356,7 +149,7 @@ static int auth_password(struct sftp_step *st)
 static int l_auth_password(lua_State *L)
 {
     l_trusted(L);
-    return l_step(L, "the answer to the password", auth_password, NULL);
+    return l_sftp_step(L, "the answer to the password", auth_password, NULL);
 }
 
 /* The password answers a prompt that does not echo; any other question (a code, a name) gets an empty answer. */
@@ -383,7 +176,7 @@ static int auth_prompts(struct sftp_step *st)
 static int l_auth_prompts(lua_State *L)
 {
     l_trusted(L);
-    return l_step(L, "the answer to the password", auth_prompts, NULL);
+    return l_sftp_step(L, "the answer to the password", auth_prompts, NULL);
 }
 
 static int auth_key(struct sftp_step *st)
@@ -396,7 +189,26 @@ static int auth_key(struct sftp_step *st)
 static int l_auth_key(lua_State *L)
 {
     l_trusted(L);
-    return l_step(L, "the answer to the key", auth_key, NULL);
+    return l_sftp_step(L, "the answer to the key", auth_key, NULL);
+}
+
+enum { AGENT_KEYS = 64 };
+
+struct agent {
+    LIBSSH2_AGENT *agent;
+    struct libssh2_agent_publickey *keys[AGENT_KEYS];
+    int n, n_rsa, at;
+};
+
+static void agent_drop(void *own)
+{
+    struct agent *a = own;
+
+    if (a->agent) {
+        libssh2_agent_disconnect(a->agent);
+        libssh2_agent_free(a->agent);
+    }
+    free(a);
 }
 
 static bool is_rsa(const struct libssh2_agent_publickey *k)
@@ -406,31 +218,43 @@ static bool is_rsa(const struct libssh2_agent_publickey *k)
     return k->blob_len >= sizeof name - 1 && memcmp(k->blob, name, sizeof name - 1) == 0;
 }
 
+static int agent_open(struct sftp_step *st)
+{
+    struct agent *a = calloc(1, sizeof *a);
+
+    if (!a)
+        return LIBSSH2_ERROR_ALLOC;
+    st->own = a;
+    st->drop = agent_drop;
+    a->agent = libssh2_agent_init(st->s->ssh);
+    if (!a->agent)
+        return LIBSSH2_ERROR_ALLOC;
+    if (st->secret)
+        libssh2_agent_set_identity_path(a->agent, st->secret);
+    if (libssh2_agent_connect(a->agent) != 0 || libssh2_agent_list_identities(a->agent) != 0)
+        return LIBSSH2_ERROR_AGENT_PROTOCOL;
+    for (int rsa = 0; rsa <= 1; rsa++) {
+        struct libssh2_agent_publickey *k = NULL;
+        while (a->n < AGENT_KEYS && libssh2_agent_get_identity(a->agent, &k, k) == 0)
+            if (is_rsa(k) == (rsa == 1)) {
+                a->keys[a->n++] = k;
+                a->n_rsa += rsa;
+            }
+    }
+    return 0;
+}
+
 /* The agent's keys one after the other, RSA last: servers count failures, and with this library they fail. */
 static int auth_agent(struct sftp_step *st)
 {
-    LIBSSH2_SESSION *ssh = st->s->ssh;
-
     if (st->stage == 0) {
-        st->agent = libssh2_agent_init(ssh);
-        if (!st->agent)
-            return LIBSSH2_ERROR_ALLOC;
-        if (st->secret)
-            libssh2_agent_set_identity_path(st->agent, st->secret);
-        if (libssh2_agent_connect(st->agent) != 0 || libssh2_agent_list_identities(st->agent) != 0)
-            return LIBSSH2_ERROR_AGENT_PROTOCOL;
-        for (int rsa = 0; rsa <= 1; rsa++) {
-            struct libssh2_agent_publickey *k = NULL;
-            while (st->n_keys < AGENT_KEYS && libssh2_agent_get_identity(st->agent, &k, k) == 0)
-                if (is_rsa(k) == (rsa == 1)) {
-                    st->keys[st->n_keys++] = k;
-                    st->n_rsa += rsa;
-                }
-        }
+        int rc = agent_open(st);
+        if (rc)
+            return rc;
         st->stage = 1;
     }
-    for (; st->key < st->n_keys; st->key++) {
-        int rc = libssh2_agent_userauth(st->agent, st->user, st->keys[st->key]);
+    for (struct agent *a = st->own; a->at < a->n; a->at++) {
+        int rc = libssh2_agent_userauth(a->agent, st->user, a->keys[a->at]);
         if (rc == 0 || rc == LIBSSH2_ERROR_EAGAIN || strcmp(sftp_ssh_name(rc), "CUT") == 0)
             return rc;
     }
@@ -440,9 +264,11 @@ static int auth_agent(struct sftp_step *st)
 
 static int push_agent(lua_State *L, struct sftp_step *st)
 {
+    const struct agent *a = st->own;
+
     lua_pushboolean(L, st->stage == 1);
-    lua_pushinteger(L, st->n_keys);
-    lua_pushinteger(L, st->n_rsa);
+    lua_pushinteger(L, a->n);
+    lua_pushinteger(L, a->n_rsa);
     return 3;
 }
 
@@ -450,7 +276,7 @@ static int push_agent(lua_State *L, struct sftp_step *st)
 static int l_auth_agent(lua_State *L)
 {
     l_trusted(L);
-    return l_step(L, "the answer to the agent's keys", auth_agent, push_agent);
+    return l_sftp_step(L, "the answer to the agent's keys", auth_agent, push_agent);
 }
 
 /* ---- the channel ---- */
@@ -496,7 +322,7 @@ static int push_open(lua_State *L, struct sftp_step *st)
 static int l_open(lua_State *L)
 {
     l_trusted(L);
-    return l_step(L, "the SFTP subsystem", open_channel, push_open);
+    return l_sftp_step(L, "the SFTP subsystem", open_channel, push_open);
 }
 
 static const luaL_Reg methods[] = {

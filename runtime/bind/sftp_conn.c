@@ -1,63 +1,21 @@
-/* sftp_conn.c - garun.core.sftp: a session's life. Made, connected to one address, closed; how it fails.
+/* sftp_conn.c - garun.core.sftp: a session's life. Made, closed; how it fails.
  *
  * Owns the descriptor and the libssh2 session. Which address, which keys and what is said about failures is policy and
  * lives in runtime/lua/garun/sftp/connect.lua. Closing never waits: libssh2 may ask for the peer's answer even when it
  * frees things, so it is first cut off from the socket (s->broken), which it takes for a dead connection. */
 #include "bind/sftp.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <limits.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <lauxlib.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-#include <openssl/pem.h>
 #include "bind/bind.h"
 #include "core/log.h"
 
-#define HELLO_MAX   (16u << 10)      /* banner and KEXINIT of a server are 1 to 2 KiB */
 #define FREE_TRIES  16               /* a cut-off libssh2 never says EAGAIN; should it, this must not hang */
-
-/* ---- libssh2's way to the socket ---- */
-
-static LIBSSH2_RECV_FUNC(on_recv)
-{
-    struct sftp *s = *abstract;
-
-    if (atomic_load(&s->broken))
-        return -ECONNRESET;
-    if (s->budget <= 0)
-        return -EAGAIN;
-    ssize_t n = recv(socket, buffer, length, flags);
-    if (n < 0)
-        return -errno;
-    s->budget -= n;
-    if (!s->trusted && s->hello.len < HELLO_MAX)
-        (void)buf_put(&s->hello, buffer, (size_t)n);
-    return n;
-}
-
-static LIBSSH2_SEND_FUNC(on_send)
-{
-    struct sftp *s = *abstract;
-
-    if (atomic_load(&s->broken))
-        return -EPIPE;
-    ssize_t n = send(socket, buffer, length, flags | MSG_NOSIGNAL);
-    if (n < 0)
-        return -errno;
-    s->budget -= n;
-    return n;
-}
 
 int sftp_events(const struct sftp *s)
 {
@@ -272,6 +230,13 @@ static int l_status(lua_State *L)
     return 1;
 }
 
+/* timeout(seconds): of the requests from now on */
+static int l_timeout(lua_State *L)
+{
+    l_sftp(L, "sftp.connect")->timeout = luaL_checknumber(L, 2);
+    return 0;
+}
+
 static int l_label(lua_State *L)
 {
     struct sftp *s = ((struct sftp_box *)luaL_checkudata(L, 1, SFTP_TYPE))->s;
@@ -280,222 +245,18 @@ static int l_label(lua_State *L)
     return 1;
 }
 
-/* ---- host names ---- */
-
-struct resolve {
-    struct work      work;
-    struct addrinfo *found;
-    int              error;
-    char             host[256];
-};
-
-static void resolve_run(struct work *w)
-{
-    struct resolve *r = (struct resolve *)w;
-    const struct addrinfo want = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
-
-    r->error = getaddrinfo(r->host, NULL, &want, &r->found);
-}
-
-static void resolve_dispose(struct work *w)
-{
-    struct resolve *r = (struct resolve *)w;
-
-    if (r->found)
-        freeaddrinfo(r->found);
-    free(r);
-}
-
-static int l_resolve_k(lua_State *L, int status, lua_KContext ctx)
-{
-    struct resolve *r = (struct resolve *)ctx;
-    char text[NI_MAXHOST];
-    struct err e;
-    lua_Integer n = 0;
-
-    (void)status;
-    if (r->error) {
-        err_set(&e, "sftp", "HOST_NOT_FOUND", "sftp.connect: cannot look up the host \"%s\": %s", r->host,
-                gai_strerror(r->error));
-        snprintf(e.hint, sizeof e.hint, "check the name and this machine's DNS");
-        e.retryable = r->error == EAI_AGAIN;
-        work_release(&r->work);
-        return l_raise(L, &e);
-    }
-    lua_newtable(L);
-    for (const struct addrinfo *a = r->found; a; a = a->ai_next) {
-        if (getnameinfo(a->ai_addr, a->ai_addrlen, text, sizeof text, NULL, 0, NI_NUMERICHOST) == 0) {
-            lua_pushstring(L, text);
-            lua_rawseti(L, -2, ++n);
-        }
-    }
-    work_release(&r->work);
-    return 1;
-}
-
-/* resolve(host) -> its addresses as text, in the order of RFC 6724 */
-static int l_resolve(lua_State *L)
-{
-    const char *host = luaL_checkstring(L, 1);
-
-    l_wait_check(L, "sftp.connect");
-    struct resolve *r = calloc(1, sizeof *r);
-    if (!r)
-        return l_raisef(L, "sftp", "ENOMEM", "sftp.connect: not enough memory");
-    snprintf(r->host, sizeof r->host, "%s", host);
-    r->work.run = resolve_run;
-    r->work.dispose = resolve_dispose;
-    return wait_work(L, &r->work, "sftp.connect", l_resolve_k, (lua_KContext)r);
-}
-
-/* ---- connecting ---- */
-
-static int l_dial_failed(lua_State *L, struct sftp *s, int errnum)
-{
-    struct err e;
-
-    watch_close(s->watch);
-    s->watch = NULL;
-    if (s->fd >= 0)
-        close(s->fd);
-    s->fd = -1;
-    if (errnum == ETIMEDOUT) {
-        err_set(&e, "sftp", "TIMEOUT", "sftp.connect: %s does not answer", s->label);
-        snprintf(e.hint, sizeof e.hint, "check host, port and the firewalls between");
-        e.retryable = true;
-    } else {
-        err_errno(&e, "sftp", errnum, "sftp.connect: cannot connect to %s", s->label);
-        if (errnum == ECONNREFUSED)
-            snprintf(e.hint, sizeof e.hint, "nothing listens there: is the port right, does the server run?");
-    }
-    return l_raise(L, &e);
-}
-
-static int l_dial_k(lua_State *L, int status, lua_KContext ctx)
-{
-    struct sftp *s = (struct sftp *)ctx;
-    int errnum = 0;
-    socklen_t len = sizeof errnum;
-
-    (void)status;
-    l_sftp(L, "sftp.connect");
-    if (s->watch->got == 0)
-        errnum = ETIMEDOUT;
-    else if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &errnum, &len) != 0)
-        errnum = errno;
-    if (errnum)
-        return l_dial_failed(L, s, errnum);
-    s->ssh = libssh2_session_init_ex(sftp_alloc, sftp_free, sftp_realloc, s);
-    if (!s->ssh)
-        return l_dial_failed(L, s, ENOMEM);
-    libssh2_session_set_blocking(s->ssh, 0);
-    /* The type that libssh2 wants for its callbacks is void *; POSIX allows the conversion. */
-    LIBSSH2_RECV_FUNC((*recv_fn)) = on_recv;
-    LIBSSH2_SEND_FUNC((*send_fn)) = on_send;
-    void *fn;
-    memcpy(&fn, &recv_fn, sizeof fn);
-    libssh2_session_callback_set(s->ssh, LIBSSH2_CALLBACK_RECV, fn);
-    memcpy(&fn, &send_fn, sizeof fn);
-    libssh2_session_callback_set(s->ssh, LIBSSH2_CALLBACK_SEND, fn);
-    return 0;
-}
-
-/* dial(address, port, seconds for this address, seconds for connecting as a whole) */
-static int l_dial(lua_State *L)
-{
-    struct sftp *s = l_sftp(L, "sftp.connect");
-    char port[16];
-    struct addrinfo *a = NULL;
-    const struct addrinfo want = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
-                                   .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV };
-    struct err e;
-
-    l_wait_check(L, "sftp.connect");
-    snprintf(port, sizeof port, "%d", (int)luaL_checkinteger(L, 3));
-    double now = loop_now(s->g), seconds = luaL_checknumber(L, 4);
-    s->deadline = now + luaL_checknumber(L, 5);
-    if (s->fd >= 0)
-        return l_raisef(L, "usage", "argument", "sftp.connect: this session is connected already");
-    int r = getaddrinfo(luaL_checkstring(L, 2), port, &want, &a);
-    if (r != 0)
-        return l_raisef(L, "sftp", "HOST_NOT_FOUND", "sftp.connect: %s: %s", lua_tostring(L, 2), gai_strerror(r));
-    int errnum = 0, on = 1;
-    s->fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (s->fd < 0 || (connect(s->fd, a->ai_addr, a->ai_addrlen) != 0 && errno != EINPROGRESS))
-        errnum = errno;
-    freeaddrinfo(a);
-    if (errnum)
-        return l_dial_failed(L, s, errnum);
-    setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);     /* requests are small and wait for answers */
-    setsockopt(s->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    s->watch = watch_open(s->g, s->fd, &e);
-    if (!s->watch) {
-        close(s->fd);
-        s->fd = -1;
-        return l_raise(L, &e);
-    }
-    lua_settop(L, 1);
-    return wait_watch(L, s->watch, UV_WRITABLE, now + seconds, "sftp.connect", l_dial_k, (lua_KContext)s);
-}
-
-/* ---- keys, for the Lua half ---- */
-
-/* hashed_name(salt, name) -> HMAC-SHA1, the form of names in a hashed known_hosts (sshd(8)) */
-static int l_hashed_name(lua_State *L)
-{
-    size_t salt_len, name_len;
-    const char *salt = luaL_checklstring(L, 1, &salt_len), *name = luaL_checklstring(L, 2, &name_len);
-    unsigned char out[EVP_MAX_MD_SIZE];
-    unsigned n = 0;
-
-    if (salt_len > INT_MAX || !HMAC(EVP_sha1(), salt, (int)salt_len, (const unsigned char *)name, name_len, out, &n))
-        return l_raisef(L, "sftp", "openssl", "sftp.connect: OpenSSL cannot compute HMAC-SHA1");
-    lua_pushlstring(L, (const char *)out, n);
-    return 1;
-}
-
-static int on_passphrase(char *buf, int size, int rwflag, void *passphrase)
-{
-    (void)rwflag;
-    size_t n = passphrase ? strlen(passphrase) : 0;
-    if (n > (size_t)size)
-        return -1;
-    memcpy(buf, passphrase ? passphrase : "", n);
-    return (int)n;
-}
-
-/* key_type(pem, passphrase or nil) -> "rsa", "ec", "ed25519", "other"; nil when OpenSSL cannot read it */
-static int l_key_type(lua_State *L)
-{
-    size_t len;
-    const char *pem = luaL_checklstring(L, 1, &len);
-    char *passphrase = (char *)(uintptr_t)luaL_optstring(L, 2, NULL);    /* on_passphrase only reads it */
-    BIO *bio = BIO_new_mem_buf(pem, len > INT_MAX ? INT_MAX : (int)len);
-    EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, on_passphrase, passphrase) : NULL;
-    const char *type = NULL;
-
-    if (key) {
-        int id = EVP_PKEY_get_base_id(key);
-        type = id == EVP_PKEY_RSA ? "rsa" : id == EVP_PKEY_EC ? "ec" : id == EVP_PKEY_ED25519 ? "ed25519" : "other";
-    }
-    ERR_clear_error();
-    EVP_PKEY_free(key);
-    BIO_free(bio);
-    lua_pushstring(L, type);
-    return 1;
-}
-
 static const luaL_Reg functions[] = {
     { "new", l_new },
-    { "resolve", l_resolve },
-    { "hashed_name", l_hashed_name },
-    { "key_type", l_key_type },
+    { "resolve", l_sftp_resolve },
+    { "hashed_name", l_sftp_hashed_name },
+    { "key_type", l_sftp_key_type },
     { "set_mtime", l_sftp_set_mtime },
     { NULL, NULL }
 };
 
 static const luaL_Reg methods[] = {
-    { "dial", l_dial },
+    { "dial", l_sftp_dial },
+    { "timeout", l_timeout },
     { "close", l_close },
     { "status", l_status },
     { "label", l_label },

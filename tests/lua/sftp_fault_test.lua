@@ -109,9 +109,14 @@ t.test("keys: from text, with a passphrase, ecdsa; a wrong one, a locked one, no
   fs.append(srv.dir .. "/authorized_keys", fs.read(locked .. ".pub") .. fs.read(ec .. ".pub"))
   do
     local s <close> = srv.connect { private_key_file = locked, passphrase = "open sesame" }
-    local s2 <close> = srv.connect { private_key_file = ec }
-    t.ok(s:exists("/") and s2:exists("/"))
+    t.ok(s:exists("/"))
   end
+  -- in a process of its own: libssh2 forgets two numbers of an ecdsa key in this form, which LeakSanitizer sees
+  local r <const> = t.run { "garun", "-e", string.format([[
+    local s <close> = require("garun.sftp").connect { host = "127.0.0.1", port = %d, username = %q, private_key_file = %q,
+      host_key = %q }
+    print(s:exists("/"))]], srv.port, srv.user, ec, srv.host_key), env = { ASAN_OPTIONS = "detect_leaks=0" } }
+  t.equal(r.stdout, "true\n", r.stderr)
   t.raises({ kind = "sftp" }, srv.connect, { private_key_file = locked, passphrase = "wrong" })
   t.raises({ kind = "sftp" }, srv.connect, { private_key_file = locked })
   local e <const> = t.raises({ kind = "sftp", code = "AUTH_FAILED", retryable = false }, srv.connect,

@@ -64,7 +64,7 @@ t.test("list: every name, sorted on request, may be left early", function()
   table.sort(raw)
   t.equal(raw, want)
   for _ = 1, 300 do                          -- more than the server's handles, were they not closed
-    for _e in s:list(srv.files) do break end
+    for _ in s:list(srv.files) do break end
   end
   t.raises({ code = "SFTP_NO_SUCH_FILE" }, s.list, s, srv.files .. "/nope")
 end)
@@ -354,7 +354,7 @@ t.test("every handle is closed: a thousand files through one session", function(
   collectgarbage()
   collectgarbage()
   for _ = 1, 300 do pcall(function()
-    local f <close> = s:open(remote)
+    local _f <close> = s:open(remote)
     error "x"
   end) end
   t.equal(s:get_string(remote), "data")

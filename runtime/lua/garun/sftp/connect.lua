@@ -149,7 +149,7 @@ end
 
 -- Makes the connection up to the key exchange; gives the session and the key that the host has shown.
 local function meet(o, deadline, not_again)
-  local s <const> = core.new(o.label, o.timeout)
+  local s <const> = core.new(o.label, o.connect_timeout)
   local guard <close> = setmetatable({}, { __close = function(_, err) if err ~= nil then s:close() end end })
   dial(o, s, deadline)
   local ok <const>, name <const>, text <const> =
@@ -280,7 +280,7 @@ local function authenticate(o, s)
            .. "writable by that user only? is the user name right?" or "check user name and password" }
 end
 
--- An open garun.core.sftp session, and its label.
+-- An open garun.core.sftp session, and the timeout that it shall have once it has greeted.
 function M.open(opts)
   local o <const> = settle(opts)
   local s <const> = meet_trusted(o, clock.monotonic() + o.connect_timeout)
@@ -293,7 +293,7 @@ function M.open(opts)
            hint = "sshd_config needs `Subsystem sftp internal-sftp`" }
   end
   step(o, s, ok, name, text, "start of SFTP")
-  return s
+  return s, o.timeout
 end
 
 return M

@@ -116,7 +116,8 @@ function copy.get(s, remote, to, opts, permissions)
   local from <close> = s:open(remote, "r")
   local before <const> = from:stat()
   if not before.size then fail(s, "NOT_A_FILE", false, nil, "%s: the server does not tell its size", what) end
-  local start, part, file = 0, nil, nil
+  local start, part = 0, nil
+  local file
   if opts.resume then
     part = fs.join(dir, part_name(base, before))
     drop_parts(dir, base, fs.basename(part))

@@ -63,8 +63,7 @@ function wire.attrs(body, at)
     local count
     count, at = string.unpack(">I4", body, at)
     for _ = 1, count do
-      local _a, _b
-      _a, _b, at = string.unpack(">s4s4", body, at)
+      at = select(3, string.unpack(">s4s4", body, at))
     end
   end
   return stat, at
