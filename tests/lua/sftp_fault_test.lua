@@ -268,8 +268,10 @@ t.test("a server that stands still: TIMEOUT of get, put, stat, streams", functio
   local function stop() srv.signal_sessions("STOP") end
   local function each(fn)
     local s <close> = srv.connect { timeout = 1 }
+    local start <const> = time.monotonic()
     local e <const> = t.raises({ kind = "sftp", code = "TIMEOUT", retryable = true }, fn, s)
     t.match(e.message, "timeout")
+    t.ok(time.monotonic() - start < 50, "after 1 s, not after the 60 of connecting")
     t.raises({ code = "TIMEOUT" }, s.stat, s, "/")
     srv.signal_sessions("KILL")
   end
