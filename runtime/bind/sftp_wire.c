@@ -190,7 +190,7 @@ static void end_reply(struct sftp *s)
 {
     struct sftp_req *r = s->reading;
 
-    if (r->type == FXP_STATUS && r->got < 4) {
+    if (r->type == FXP_STATUS && (!r->reply || r->got < 4)) {
         fail_text(s, "PROTOCOL", "the server sent a status without a number");
         return;
     }

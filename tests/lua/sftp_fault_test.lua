@@ -189,7 +189,8 @@ t.test("nobody listens; the name is unknown; what answers is no SSH server, is s
   local e = t.raises({ kind = "sftp", code = "ECONNREFUSED", retryable = true }, sftp.connect, srv.at(sshd.port()))
   t.match(e.message, "u@127%.0%.0%.1")
   t.raises({ code = "HOST_NOT_FOUND" }, sftp.connect, srv.at(22, { host = "no-such-host.invalid" }))
-  local http <const> = sshd.fake "c.sendall(b'HTTP/1.1 400 Bad \\x1b[31mRequest\\r\\nContent-Length: 0\\r\\n\\r\\n')\nc.recv(100)\nc.close()"
+  local http <const> = sshd.fake("c.sendall(b'HTTP/1.1 400 Bad \\x1b[31mRequest\\r\\nContent-Length: 0\\r\\n\\r\\n')\n"
+    .. "c.recv(100)\nc.close()")
   e = t.raises({ kind = "sftp", code = "NOT_SSH" }, sftp.connect, srv.at(http))
   t.match(e.message, "HTTP/1.1 400 Bad \\x1B%[31mRequest")
   local silent <const> = sshd.fake "time.sleep(1000)"
@@ -231,7 +232,7 @@ local function midway(act, fn)
   end)
 end
 
-t.test("the server is killed in mid-file: get and put say CUT, leave nothing, and the session says so to later callers", function()
+t.test("the server is killed in mid-file: get and put say CUT, leave nothing; later calls hear why", function()
   local srv <const> = sshd.start()
   local path <const> = large(srv)
   for _, how in ipairs { "get", "put" } do
