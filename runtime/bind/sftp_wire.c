@@ -239,6 +239,10 @@ static bool receive(struct sftp *s)
             s->reading->got += (size_t)n;
         } else {
             s->in_len += (size_t)n;
+            if (s->in_len >= 4 && get32(s->in) < 5) {        /* the rest of the header would never come */
+                fail_text(s, "PROTOCOL", "the server's answer has an impossible length");
+                break;
+            }
             if (s->in_len < (s->in_len >= 5 && s->in[4] == FXP_DATA ? 13u : 9u) || !begin_reply(s))
                 continue;
         }

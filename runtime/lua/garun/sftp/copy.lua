@@ -99,6 +99,14 @@ function copy.unchanged(s, what, file, before)
   end
 end
 
+-- Of a file that was read to its end: the bytes that came are all it had, and it is the same file still.
+function copy.whole(s, what, file, before, bytes)
+  copy.unchanged(s, what, file, before)
+  if before.size and bytes ~= before.size then
+    fail(s, "SHORT", true, nil, "%s: %d bytes came of %d", what, bytes, before.size)
+  end
+end
+
 local GET <const> = { "resume", "progress", "preserve_mtime", "sha256", "follow", "mode", "sync" }
 
 function copy.get(s, remote, to, opts, permissions)
