@@ -135,7 +135,7 @@ void sftp_step_forget(struct sftp *s);                   /* frees the step that 
 /* sftp_wire.c */
 bool sftp_wire_open(struct sftp *s, struct err *e);      /* starts the engine on an open channel */
 void sftp_wire_close(struct sftp *s);                    /* ends all requests as failed; gives the handles back */
-void sftp_submit(struct sftp *s, struct sftp_req *r);    /* queues; sftp_kick sends */
+void sftp_submit(struct sftp *s, struct sftp_req *r);    /* queues; sftp_kick sends, the loop receives */
 void sftp_kick(struct sftp *s);
 bool sftp_withdraw(struct sftp *s, struct sftp_req *r);  /* true: no byte of it was sent, it is out of the queue */
 

@@ -71,8 +71,15 @@ LIBSSH2_REALLOC_FUNC(sftp_realloc)
 
 void sftp_free_all(struct sftp *s)
 {
-    void *abstract = s;
+    struct piece *p = s->pieces;
 
-    while (s->pieces)
-        sftp_free((struct piece *)s->pieces + 1, &abstract);
+    s->pieces = NULL;
+    s->memory = 0;
+    while (p) {
+        struct piece *next = p->next;
+        if (p->size <= WIPE_MAX)
+            explicit_bzero(p + 1, p->size);
+        free(p);
+        p = next;
+    }
 }

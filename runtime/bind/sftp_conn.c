@@ -230,10 +230,14 @@ static int l_status(lua_State *L)
     return 1;
 }
 
-/* timeout(seconds): of the requests from now on */
+/* timeout(seconds): of the requests from now on; when none is under way */
 static int l_timeout(lua_State *L)
 {
-    l_sftp(L, "sftp.connect")->timeout = luaL_checknumber(L, 2);
+    struct sftp *s = l_sftp(L, "sftp.connect");
+
+    s->timeout = luaL_checknumber(L, 2);
+    if (s->polling)
+        uv_timer_stop(&s->timer);        /* it runs for the old one; the next request starts it */
     return 0;
 }
 

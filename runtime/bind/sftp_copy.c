@@ -127,9 +127,8 @@ static void advance(struct copy *c);
 
 /* ---- the wire ---- */
 
-static void block_send(struct block *b)
+static void block_send(struct copy *c, struct block *b)
 {
-    struct copy *c = b->c;
     unsigned char *at = b->head + 13 + c->handle_len;
     uint64_t offset = b->offset + (c->put ? 0 : b->got);
     size_t size = c->put ? b->size : b->size - b->got;
@@ -176,7 +175,7 @@ static void block_done(struct sftp_req *r)
     } else if (!c->put && r->type == FXP_DATA && r->got) {
         b->got += r->got;
         if (b->got < b->size)
-            block_send(b);               /* fewer bytes than asked for are no end of the file (draft, 6.4) */
+            block_send(c, b);               /* fewer bytes than asked for are no end of the file (draft, 6.4) */
         else
             b->state = BLOCK_FULL;
     } else if (!c->put && r->type == FXP_STATUS && r->status == FX_EOF) {
@@ -295,7 +294,7 @@ static void advance_get(struct copy *c)
 {
     while (c->next < c->end && c->flight < c->flight_max && c->wire_seq < c->disk_seq + c->n && !c->failed &&
            block_of(c, c->wire_seq)->state == BLOCK_FREE && block_next(c, c->wire_seq))
-        block_send(block_of(c, c->wire_seq++));
+        block_send(c, block_of(c, c->wire_seq++));
     unsigned count = 0;
     while (!c->working && count < c->n / 4 + 1 && c->disk_seq + count < c->wire_seq &&
            block_of(c, c->disk_seq + count)->state == BLOCK_FULL)
@@ -307,7 +306,7 @@ static void advance_put(struct copy *c)
 {
     while (c->wire_seq < c->disk_seq && c->flight < c->flight_max && !c->failed &&
            block_of(c, c->wire_seq)->state == BLOCK_FULL)
-        block_send(block_of(c, c->wire_seq++));
+        block_send(c, block_of(c, c->wire_seq++));
     unsigned count = 0;
     while (!c->working && c->next < c->end && count < c->n / 4 + 1 &&
            block_of(c, c->disk_seq + count)->state == BLOCK_FREE && block_next(c, c->disk_seq + count))
@@ -351,6 +350,8 @@ static int l_copy_new(lua_State *L)
     lua_Integer blocks = (end - start) / most + 1;
     if (blocks < n)
         n = (unsigned)blocks;
+    if (n < 1)
+        n = 1;
     struct copy_box *box = lua_newuserdatauv(L, sizeof *box, 0);
     box->c = NULL;
     luaL_setmetatable(L, COPY_TYPE);

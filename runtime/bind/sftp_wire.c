@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TURN_BYTES (1 << 20)                /* about 5 ms of deciphering */
+#define TURN_BYTES (512 << 10)              /* about 2 ms of deciphering */
 #define REPLY_MAX  ((256u << 10) + 1024)    /* OpenSSH's longest packet is 256 KiB */
 
 static void unref_closed(uv_handle_t *h)
@@ -190,7 +190,7 @@ static void end_reply(struct sftp *s)
 {
     struct sftp_req *r = s->reading;
 
-    if (r->type == FXP_STATUS && r->got < 4) {
+    if (r->type == FXP_STATUS && (!r->reply || r->got < 4)) {
         fail_text(s, "PROTOCOL", "the server sent a status without a number");
         return;
     }
@@ -239,6 +239,10 @@ static bool receive(struct sftp *s)
             s->reading->got += (size_t)n;
         } else {
             s->in_len += (size_t)n;
+            if (s->in_len >= 4 && get32(s->in) < 5) {        /* the rest of the header would never come */
+                fail_text(s, "PROTOCOL", "the server's answer has an impossible length");
+                break;
+            }
             if (s->in_len < (s->in_len >= 5 && s->in[4] == FXP_DATA ? 13u : 9u) || !begin_reply(s))
                 continue;
         }
@@ -250,10 +254,12 @@ static bool receive(struct sftp *s)
 
 /* ---- turning ---- */
 
+static void turn(struct sftp *s, bool both);
+
 static void on_poll(uv_poll_t *h, int status, int events)
 {
     (void)status, (void)events;      /* of an error the next recv() tells */
-    sftp_kick(h->data);
+    turn(h->data, true);
 }
 
 static void arm(struct sftp *s)
@@ -286,7 +292,7 @@ static void on_timer(uv_timer_t *h)
     sftp_fail(s, &e);
 }
 
-void sftp_kick(struct sftp *s)
+static void turn(struct sftp *s, bool both)
 {
     bool more, any = false;
 
@@ -297,9 +303,9 @@ void sftp_kick(struct sftp *s)
     s->budget = TURN_BYTES;
     do {
         more = send_queue(s);
-        more = receive(s) || more;
+        more = (both && receive(s)) || more;
         any = any || more;
-    } while (more && s->state == SFTP_OPEN && s->budget > 0);
+    } while (both && more && s->state == SFTP_OPEN && s->budget > 0);
     s->pumping = false;
     if (s->state == SFTP_OPEN) {
         if (any)
@@ -311,6 +317,13 @@ void sftp_kick(struct sftp *s)
         sftp_release(s);
     }
     sftp_unref(s);
+}
+
+/* Sends only: were answers taken here too, a task that reads from a fast server would never have to wait, and no other
+ * task would run. */
+void sftp_kick(struct sftp *s)
+{
+    turn(s, false);
 }
 
 /* ---- life ---- */

@@ -189,7 +189,8 @@ t.test("nobody listens; the name is unknown; what answers is no SSH server, is s
   local e = t.raises({ kind = "sftp", code = "ECONNREFUSED", retryable = true }, sftp.connect, srv.at(sshd.port()))
   t.match(e.message, "u@127%.0%.0%.1")
   t.raises({ code = "HOST_NOT_FOUND" }, sftp.connect, srv.at(22, { host = "no-such-host.invalid" }))
-  local http <const> = sshd.fake "c.sendall(b'HTTP/1.1 400 Bad \\x1b[31mRequest\\r\\nContent-Length: 0\\r\\n\\r\\n')\nc.recv(100)\nc.close()"
+  local http <const> = sshd.fake("c.sendall(b'HTTP/1.1 400 Bad \\x1b[31mRequest\\r\\nContent-Length: 0\\r\\n\\r\\n')\n"
+    .. "c.recv(100)\nc.close()")
   e = t.raises({ kind = "sftp", code = "NOT_SSH" }, sftp.connect, srv.at(http))
   t.match(e.message, "HTTP/1.1 400 Bad \\x1B%[31mRequest")
   local silent <const> = sshd.fake "time.sleep(1000)"
@@ -231,7 +232,7 @@ local function midway(act, fn)
   end)
 end
 
-t.test("the server is killed in mid-file: get and put say CUT, leave nothing, and the session says so to later callers", function()
+t.test("the server is killed in mid-file: get and put say CUT, leave nothing; later calls hear why", function()
   local srv <const> = sshd.start()
   local path <const> = large(srv)
   for _, how in ipairs { "get", "put" } do
@@ -268,8 +269,10 @@ t.test("a server that stands still: TIMEOUT of get, put, stat, streams", functio
   local function stop() srv.signal_sessions("STOP") end
   local function each(fn)
     local s <close> = srv.connect { timeout = 1 }
+    local start <const> = time.monotonic()
     local e <const> = t.raises({ kind = "sftp", code = "TIMEOUT", retryable = true }, fn, s)
     t.match(e.message, "timeout")
+    t.ok(time.monotonic() - start < 50, "after 1 s, not after the 60 of connecting")
     t.raises({ code = "TIMEOUT" }, s.stat, s, "/")
     srv.signal_sessions("KILL")
   end
@@ -333,6 +336,17 @@ t.test("a beginning of another version is not gone on with", function()
   local stat <const> = s:stat(path)
   fs.write(string.format("%s/.got2.%d-%d.part", srv.dir, stat.mtime, stat.size), "new ")
   t.equal(s:get(path, srv.dir .. "/got2", { resume = true, sha256 = crypto.sha256("new content") }).resumed, 4)
+end)
+
+t.test("a put that goes on never writes through a symbolic link", function()
+  local srv <const> = sshd.start()
+  local s <close> = srv.connect()
+  local from <const>, victim <const> = srv.dir .. "/from", srv.file("victim", "p")
+  fs.write(from, "data")
+  local stat <const> = fs.stat(from)
+  fs.symlink(victim, string.format("%s/.out.%d-4.part", srv.files, math.floor(stat.mtime)))
+  t.raises({ code = "NOT_A_FILE" }, s.put, s, from, srv.files .. "/out", { resume = true })
+  t.equal(fs.read(victim), "p")
 end)
 
 t.test("a file that shrinks or changes during get is an error, and nothing gets its name", function()

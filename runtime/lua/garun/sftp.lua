@@ -265,7 +265,7 @@ function session:get_string(path, opts)
     if length > max then too_long() end
     parts[#parts + 1] = chunk
   end
-  copy.unchanged(self, what, file, before)
+  copy.whole(self, what, file, before, length)
   return table.concat(parts)
 end
 
@@ -287,11 +287,7 @@ function session:source(path, opts)
       return chunk
     end
     ended = true
-    copy.unchanged(self, what, file, before)
-    if bytes ~= before.size then
-      error(errors.new { kind = "sftp", code = "SHORT", retryable = true,
-        message = string.format("%s: %d bytes came of %d (%s)", what, bytes, before.size or -1, self.label) }, 0)
-    end
+    copy.whole(self, what, file, before, bytes)
     file:close()
     return nil
   end, nil, nil, file

@@ -111,7 +111,8 @@ local function step(o, s, ok, name, text, what)
   local first <const> = hello.line
   if not hello.ssh and first and first ~= "" then
     fail { code = "NOT_SSH", retryable = first:find("MaxStartups", 1, true) ~= nil,
-           message = string.format("%s: what answers there is no SSH server; it says '%s'", o.label, printable(first:sub(1, 200))),
+           message = string.format("%s: what answers there is no SSH server; it says '%s'", o.label,
+             printable(first:sub(1, 200))),
            hint = "check host and port" }
   end
   if name == "KEX_FAILURE" then

@@ -99,6 +99,14 @@ function copy.unchanged(s, what, file, before)
   end
 end
 
+-- Of a file that was read to its end: the bytes that came are all it had, and it is the same file still.
+function copy.whole(s, what, file, before, bytes)
+  copy.unchanged(s, what, file, before)
+  if before.size and bytes ~= before.size then
+    fail(s, "SHORT", true, nil, "%s: %d bytes came of %d", what, bytes, before.size)
+  end
+end
+
 local GET <const> = { "resume", "progress", "preserve_mtime", "sha256", "follow", "mode", "sync" }
 
 function copy.get(s, remote, to, opts, permissions)
@@ -178,9 +186,13 @@ end
 
 -- Opens the file that is written: beside its place under a name of its own, or in place. Gives it, its name, and whether
 -- that is another one than remote.
-local function aside(s, remote, opts, mode, part)
+local function aside(s, what, remote, opts, mode, part)
   if opts.atomic == false then return s:open(remote, "w", { mode = mode }), remote, false end
   local dir <const>, base <const> = split(remote)
+  local old <const> = part and s:lstat(dir .. part)
+  if old and old.type ~= "file" then
+    fail(s, "NOT_A_FILE", false, "remove it", "%s: %s is in the way and is a %s", what, printable(dir .. part), old.type)
+  end
   local name <const> = dir .. (part or string.format(".%s.%s.part", base, crypto.hex_encode(crypto.random(6))))
   return s:open(name, part and "r+c" or "wx", { mode = mode }), name, true
 end
@@ -203,14 +215,18 @@ local PUT <const> = { "atomic", "resume", "mode", "progress", "preserve_mtime", 
 local function cleaning(s, name, temporary, fn)
   local ok <const>, err = pcall(fn)
   if ok then return end
-  if temporary and s.core:status() == "open" then pcall(s.core.start, s.core, wire.type.REMOVE, string.pack(">s4", name)) end
+  if temporary and s.core:status() == "open" then
+    pcall(s.core.start, s.core, wire.type.REMOVE, string.pack(">s4", name))
+  end
   error(err, 0)
 end
 
 function copy.put(s, from, remote, opts, permissions)
   opts = errors.check_options("session:put", opts, PUT)
   if type(from) ~= "string" or from == "" then misuse("session:put: local is the path of a file") end
-  if opts.resume and opts.atomic == false then misuse("session:put: resume needs the temporary name: not with atomic = false") end
+  if opts.resume and opts.atomic == false then
+    misuse("session:put: resume needs the temporary name: not with atomic = false")
+  end
   local what <const> = "session:put: " .. printable(remote)
   local progress <const> = check_progress("session:put", opts.progress)
   local mode <const> = permissions("session:put", opts.mode)
@@ -220,11 +236,14 @@ function copy.put(s, from, remote, opts, permissions)
   local mtime <const> = math.floor(before.mtime)
 
   local part <const> = opts.resume and part_name(select(2, split(remote)), { mtime = mtime, size = before.size }) or nil
-  local to <close>, name <const>, temporary <const> = aside(s, remote, opts, mode or before.mode & 511, part)
+  local to <close>, name <const>, temporary <const> =
+    aside(s, what, remote, opts, mode or before.mode & 511, part)
   local start = 0
   if part then
     start = to:stat().size or 0
-    if start > before.size then fail(s, "CHANGED", false, "remove it", "%s: %s is longer than the file", what, printable(name)) end
+    if start > before.size then
+      fail(s, "CHANGED", false, "remove it", "%s: %s is longer than the file", what, printable(name))
+    end
   end
   cleaning(s, name, temporary and not part, function()
     run(s, what, "put", to, file, start, before.size, false, progress)
@@ -244,7 +263,7 @@ function copy.put_string(s, data, remote, opts, permissions)
   if type(data) ~= "string" then misuse("session:put_string: data is a string, not a %s", type(data)) end
   local what <const> = "session:put_string: " .. printable(remote)
   local mode <const> = permissions("session:put_string", opts.mode)
-  local to <close>, name <const>, temporary <const> = aside(s, remote, opts, mode or 420)
+  local to <close>, name <const>, temporary <const> = aside(s, what, remote, opts, mode or 420)
   cleaning(s, name, temporary, function()
     to:write(data)
     settle(s, what, to, name, remote, #data, opts, mode)
