@@ -98,7 +98,6 @@ int luaopen_garun_core_http(lua_State *L)
     };
     static const luaL_Reg functions[] = {
         { "client", l_client },
-        { "url", l_http_url },
         { NULL, NULL },
     };
     luaL_newmetatable(L, HTTP_CLIENT);
@@ -114,5 +113,6 @@ int luaopen_garun_core_http(lua_State *L)
     http_call_type(L);
     luaL_newlib(L, functions);
     http_sink_functions(L);
+    http_url_function(L);
     return 1;
 }

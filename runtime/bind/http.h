@@ -52,6 +52,7 @@ struct http_call {
     struct buf          out;            /* request body that came in pieces and is not sent yet */
     struct buf          head;           /* lines of the final response's head, NUL after each */
     struct buf          body;           /* what came and was not read yet */
+    lua_Integer         settings;       /* serial of the settings that the easy handle has; 0: none yet, -1: unknown */
 
     struct wait         wait;           /* from here on a transfer begins with zeros */
     struct http_client *client;
@@ -91,13 +92,15 @@ void http_client_unref(struct http_client *c);
 
 /* http_call.c */
 int  l_http_start(lua_State *L);                      /* client:start */
+void http_call_callbacks(struct http_call *c);        /* tells the easy handle of them */
 void http_call_type(lua_State *L);                    /* makes the metatable */
 void http_call_free(struct http_call *c);             /* an idle one */
 void http_call_fail(struct http_call *c, enum http_failure why);      /* ends it; not from libcurl's callbacks */
 void http_call_resume(struct http_call *c);           /* goes on with the body; not from libcurl's callbacks */
 void http_call_next(struct http_client *client);      /* starts who waits and may */
 
-/* http_setup.c: sets what the tables request (at idx) and settings (at idx + 1) say. false and *e on failure. */
+/* http_setup.c: sets what the tables request (at idx) and settings (at idx + 1) say. Field serial of the settings is a
+ * number of their own: a handle that has them is spared the setting. false and *e on failure. */
 bool http_setup(lua_State *L, int idx, struct http_call *c, struct err *e);
 
 /* http_head.c */
@@ -107,7 +110,7 @@ int    l_http_head(lua_State *L, const struct http_call *c);              /* pus
 /* http_error.c */
 void http_error(const struct http_call *c, struct err *e);
 
-/* http_url.c */
-int l_http_url(lua_State *L);
+/* http_url.c: adds `url` to the table on top of the stack */
+void http_url_function(lua_State *L);
 
 #endif

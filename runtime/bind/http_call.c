@@ -300,7 +300,8 @@ static void call_release(struct http_call *c)
         http_sink_leave(c->sink);
     free(c->what);
     free(c->host);
-    curl_easy_reset(c->job.easy);
+    curl_easy_setopt(c->job.easy, CURLOPT_HTTPHEADER, NULL);
+    curl_easy_setopt(c->job.easy, CURLOPT_POSTFIELDS, NULL);
     curl_slist_free_all(c->lines);
     keep_buf(&c->out);
     keep_buf(&c->head);
@@ -333,11 +334,10 @@ static char *l_copy(lua_State *L, int idx, const char *name)
     return copy;
 }
 
-static void set_callbacks(struct http_call *c)
+void http_call_callbacks(struct http_call *c)
 {
     CURL *h = c->job.easy;
 
-    c->job.done = on_done;
     curl_easy_setopt(h, CURLOPT_ERRORBUFFER, c->text);
     curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_write);
     curl_easy_setopt(h, CURLOPT_WRITEDATA, c);
@@ -354,7 +354,7 @@ static void set_callbacks(struct http_call *c)
  *
  * request: method, url, what, host, headers (lines), body (nil, a string, or true: it comes by put), length (of a body
  * by put, nil: unknown), timeout (all of it, for texts), left (of it), connect_timeout, stall_timeout, max_body, collect, stream, idempotent.
- * settings: ca, ca_pem, cert, cert_pem, key, key_pem, key_password, proxy, proxy_user, proxy_password, no_proxy,
+ * settings: serial, ca, ca_pem, cert, cert_pem, key, key_pem, key_password, proxy, proxy_user, proxy_password, no_proxy,
  * proxy_env, http2. */
 int l_http_start(lua_State *L)
 {
@@ -395,7 +395,7 @@ int l_http_start(lua_State *L)
     double left = l_seconds(L, 2, "left");
     if (left > 0)
         c->deadline = loop_now(client->g) + left;
-    set_callbacks(c);
+    c->job.done = on_done;
     if (!http_setup(L, 2, c, &e))
         return l_raise(L, &e);
     uv_update_time(c->timer.loop);

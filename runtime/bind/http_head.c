@@ -1,6 +1,7 @@
 /* http_head.c - the head of a response: its lines as they come, and as a Lua table.
  *
- * Owns nothing; fills call->head. Refuses heads beyond HEAD_MAX. Interim responses (1xx) are passed over, trailers are
+ * Owns nothing; fills call->head. Refuses heads beyond HEAD_MAX, drops fields with a
+ * name beyond NAME_MAX_LEN. Interim responses (1xx) are passed over, trailers are
  * ignored. */
 #include "bind/http.h"
 
@@ -8,7 +9,8 @@
 #include <string.h>
 #include <lauxlib.h>
 
-#define HEAD_MAX (256u << 10)
+#define HEAD_MAX     (256u << 10)
+#define NAME_MAX_LEN 256u
 
 /* "HTTP/1.1 200 OK": begins a head. */
 static bool begin(struct http_call *c, const char *line, size_t len)
@@ -64,15 +66,16 @@ size_t http_head_line(char *line, size_t one, size_t len, void *call)
 /* Adds a value to the table on top: repeated fields are joined, but for set-cookie, whose values hold commas. */
 static void l_add(lua_State *L, const char *name, size_t name_len, const char *value, size_t len)
 {
+    char lower[NAME_MAX_LEN];
     bool cookie;
     int had;
 
-    luaL_Buffer b;
-    char *lower = luaL_buffinitsize(L, &b, name_len);
+    if (name_len > sizeof lower)
+        return;                                     /* nobody's header */
     for (size_t i = 0; i < name_len; i++)
         lower[i] = (char)tolower((unsigned char)name[i]);
-    luaL_pushresultsize(&b, name_len);              /* stack: headers, name */
-    cookie = strcmp(lua_tostring(L, -1), "set-cookie") == 0;
+    lua_pushlstring(L, lower, name_len);            /* stack: headers, name */
+    cookie = name_len == strlen("set-cookie") && memcmp(lower, "set-cookie", name_len) == 0;
     lua_pushvalue(L, -1);
     had = lua_rawget(L, -3);                        /* stack: headers, name, value or nil */
     if (cookie) {

@@ -108,12 +108,18 @@ static bool set_lines(lua_State *L, int request, struct http_call *c, CURLcode *
     return true;
 }
 
+/* HTTPGET takes back what a transfer before has left of an upload, a HEAD or a POST. */
 static void set_body(lua_State *L, int request, struct http_call *c, const char *method, CURLcode *r)
 {
     CURL *h = c->job.easy;
+    bool head = strcmp(method, "HEAD") == 0;
     int type = lua_getfield(L, request, "body");
 
-    if (strcmp(method, "HEAD") == 0) {
+    keep(curl_easy_setopt(h, CURLOPT_POSTFIELDS, NULL), r);
+    keep(curl_easy_setopt(h, CURLOPT_HTTPGET, 1L), r);
+    keep(curl_easy_setopt(h, CURLOPT_FRESH_CONNECT, 0L), r);
+    keep(curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, head ? NULL : method), r);
+    if (head) {
         keep(curl_easy_setopt(h, CURLOPT_NOBODY, 1L), r);
     } else if (type == LUA_TSTRING) {
         size_t len;
@@ -128,12 +134,21 @@ static void set_body(lua_State *L, int request, struct http_call *c, const char 
         /* A kept connection that dies while it is taken up again would need the body from its beginning. */
         keep(curl_easy_setopt(h, CURLOPT_FRESH_CONNECT, 1L), r);
         lua_pop(L, 1);
-    } else {
-        keep(curl_easy_setopt(h, CURLOPT_HTTPGET, 1L), r);
     }
-    if (strcmp(method, "HEAD") != 0)
-        keep(curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, method), r);
     lua_pop(L, 1);
+}
+
+/* What every transfer of a handle has in common with every other. */
+static void set_always(CURL *h, CURLcode *r)
+{
+    keep(curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https"), r);
+    keep(curl_easy_setopt(h, CURLOPT_FOLLOWLOCATION, 0L), r);
+    keep(curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L), r);
+    keep(curl_easy_setopt(h, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED), r);
+    keep(curl_easy_setopt(h, CURLOPT_HTTP09_ALLOWED, 0L), r);
+    keep(curl_easy_setopt(h, CURLOPT_HTTP_CONTENT_DECODING, 0L), r);
+    keep(curl_easy_setopt(h, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L), r);
+    keep(curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L), r);
 }
 
 bool http_setup(lua_State *L, int idx, struct http_call *c, struct err *e)
@@ -141,34 +156,37 @@ bool http_setup(lua_State *L, int idx, struct http_call *c, struct err *e)
     CURL *h = c->job.easy;
     CURLcode r = CURLE_OK;
     const char *method = l_text(L, idx, "method", NULL), *url = l_text(L, idx, "url", NULL);
-    bool tls = url && strncmp(url, "https:", 6) == 0;
-    bool http2 = tls && l_flag(L, idx + 1, "http2") && !l_flag(L, idx, "stream");
+    bool stream = l_flag(L, idx, "stream"), tls = url && strncmp(url, "https:", 6) == 0;
+    bool http2 = tls && !stream && l_flag(L, idx + 1, "http2");
 
     if (!method || !url)
         return err_set(e, "usage", "argument", "client:start: method and url are strings");
+    lua_getfield(L, idx + 1, "serial");
+    lua_Integer serial = luaL_optinteger(L, -1, 0);
+    lua_pop(L, 1);
+    if (!serial || serial != c->settings) {
+        if (c->settings)
+            curl_easy_reset(h);
+        http_call_callbacks(c);
+        set_always(h, &r);
+        set_tls(L, idx + 1, h, &r);
+        set_proxy(L, idx + 1, h, &r);
+        c->settings = r == CURLE_OK && serial ? serial : -1;
+    }
     keep(curl_easy_setopt(h, CURLOPT_URL, url), &r);
-    keep(curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https"), &r);
-    keep(curl_easy_setopt(h, CURLOPT_FOLLOWLOCATION, 0L), &r);
-    keep(curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L), &r);
-    keep(curl_easy_setopt(h, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED), &r);
-    keep(curl_easy_setopt(h, CURLOPT_HTTP09_ALLOWED, 0L), &r);
-    keep(curl_easy_setopt(h, CURLOPT_HTTP_CONTENT_DECODING, 0L), &r);
-    keep(curl_easy_setopt(h, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L), &r);
-    keep(curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L), &r);
     keep(curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)(http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1)), &r);
     keep(curl_easy_setopt(h, CURLOPT_PIPEWAIT, http2 ? 1L : 0L), &r);
     keep(curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, (long)(c->connect * 1000) + 1), &r);
     /* Refused while the handle has a buffer of an earlier transfer; that one does as well. */
-    curl_easy_setopt(h, CURLOPT_BUFFERSIZE, (long)(l_flag(L, idx, "stream") ? BUFFER_BIG : BUFFER_SMALL));
-    if (c->max && c->collect)
-        keep(curl_easy_setopt(h, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)c->max), &r);
-    set_tls(L, idx + 1, h, &r);
-    set_proxy(L, idx + 1, h, &r);
+    curl_easy_setopt(h, CURLOPT_BUFFERSIZE, (long)(stream ? BUFFER_BIG : BUFFER_SMALL));
+    keep(curl_easy_setopt(h, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)(c->collect ? c->max : 0)), &r);
     set_body(L, idx, c, method, &r);
     if (!set_lines(L, idx, c, &r))
         r = CURLE_OUT_OF_MEMORY;
-    if (r != CURLE_OK)
+    if (r != CURLE_OK) {
+        c->settings = -1;
         return err_set(e, "http", r == CURLE_OUT_OF_MEMORY ? "ENOMEM" : "setup", "%s: cannot prepare the request: %s",
                        c->what, curl_easy_strerror(r));
+    }
     return true;
 }

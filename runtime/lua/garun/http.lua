@@ -29,6 +29,8 @@ local request_options <const> = table.move(settings.shared, 1, #settings.shared,
   table.move(own_options, 1, #own_options, 1, {}))
 local client_options <const> = table.move({ "base_url", "max_connections", "per_host" }, 1, 3, #settings.shared + 1,
   table.move(settings.shared, 1, #settings.shared, 1, {}))
+local known <const> = {}
+for _, name in ipairs(request_options) do known[name] = true end
 
 ---- a client ----
 
@@ -38,18 +40,17 @@ client.__index = client
 function http.client(opts)
   opts = errors.check_options("http.client", opts, client_options)
   settings.check("http.client", opts)
-  settings.count("http.client", opts, "max_connections", 1, 10000)
-  settings.count("http.client", opts, "per_host", 1, 10000)
-  retry.policy("http.client", opts.retry, true)
+  settings.count("http.client", "max_connections", opts.max_connections, 1, 10000)
+  settings.count("http.client", "per_host", opts.per_host, 1, 10000)
   local copy <const> = {}
   for k, v in pairs(opts) do copy[k] = v end
   if copy.base_url ~= nil then
-    copy.base_url = url.parse(copy.base_url).url
-    if copy.base_url:find("?", 1, true) then misuse("http.client: base_url has no query") end
-    local at <const> = url.parse(opts.base_url)
+    local at <const> = url.parse(copy.base_url)
+    copy.base_url = at.url
+    if at.url:find("?", 1, true) then misuse("http.client: base_url has no query") end
     if at.user and not copy.basic_auth and not copy.bearer then copy.basic_auth = { at.user, at.password or "" } end
   end
-  return setmetatable({ options = copy, wire = settings.for_wire("http.client", copy),
+  return setmetatable({ options = copy, wire = settings.for_wire("http.client", copy), lines = {},
     core = core.client { max = opts.max_connections, per_host = opts.per_host } }, client)
 end
 
@@ -70,19 +71,15 @@ end
 
 ---- one request ----
 
-local function pick(self, opts, name, def)
-  local value = opts[name]
-  if value == nil then value = self.options[name] end
-  if value == nil then return def end
-  return value
-end
-
 -- The connection's settings: the client's, unless the request has its own.
 local function wire_of(self, fn, opts)
   for _, name in ipairs(settings.wire) do
     if opts[name] ~= nil then
       local merged <const> = {}
-      for _, n in ipairs(settings.wire) do merged[n] = pick(self, opts, n) end
+      for _, n in ipairs(settings.wire) do
+        merged[n] = opts[n]
+        if merged[n] == nil then merged[n] = self.options[n] end
+      end
       return settings.for_wire(fn, merged)
     end
   end
@@ -94,14 +91,27 @@ local function is_credential(name)
   return name == "cookie" or url.secret_name(name)
 end
 
-local function header_set(self, fn, opts, body, decompress)
-  local set <const> = {}
-  headers.add(fn, set, { ["User-Agent"] = pick(self, opts, "user_agent", AGENT), Accept = "*/*" })
-  if decompress then headers.add(fn, set, { ["Accept-Encoding"] = "gzip, deflate" }) end
-  if body and body.type then headers.add(fn, set, { ["Content-Type"] = body.type }) end
+local function header_set(self, job)
+  local opts <const>, set <const>, fn <const> = job.opts, {}, job.fn
+  headers.add(fn, set, { ["User-Agent"] = opts.user_agent or self.options.user_agent or AGENT, Accept = "*/*" })
+  if job.decompress then headers.add(fn, set, { ["Accept-Encoding"] = "gzip, deflate" }) end
+  if job.body and job.body.type then headers.add(fn, set, { ["Content-Type"] = job.body.type }) end
   headers.add(fn, set, self.options.headers)
   headers.add(fn, set, opts.headers)
   return set
+end
+
+-- Most requests of a client have the same header lines, which are made once.
+local function common_lines(self, job)
+  local opts <const> = job.opts
+  if opts.headers or opts.user_agent or job.body and job.body.type then return nil end
+  local lines = self.lines[job.decompress]
+  if not lines then
+    local set <const> = header_set(self, job)
+    lines = { list = headers.lines(set), authorization = set.authorization ~= nil, idempotent = set["idempotency-key"] ~= nil }
+    self.lines[job.decompress] = lines
+  end
+  return lines
 end
 
 -- Feeds the request's body to a call that asks for it.
@@ -116,30 +126,36 @@ local function feeder(source)
   end
 end
 
--- What garun.core.http needs to know of a hop.
-local function order(job, hop)
-  local timeout
-  if job.deadline then
-    timeout = job.deadline - clock.monotonic()
-    if timeout <= 0 then
-      error(errors.new { kind = "http", code = "timeout", retryable = true, message = string.format(
-        "%s: not done within timeout = %g s", hop.what, job.timeout) }, 0)
-    end
-  end
-  local body <const> = hop.body
-  local text = body and body.text
-  hop.feed = body and not text and feeder(body.open()) or nil
-  if not body and (hop.method == "POST" or hop.method == "PUT" or hop.method == "PATCH") then text = "" end
-  return { method = hop.method, url = hop.at.url, what = hop.what, host = hop.at.origin,
-    headers = headers.lines(hop.headers), body = hop.feed and true or text, length = body and body.length,
-    timeout = job.timeout, left = timeout, connect_timeout = job.connect_timeout, stall_timeout = job.stall_timeout,
+-- A hop is what garun.core.http is given (client:start), and what the Lua half has to know of it besides: at, source
+-- (the body) and feed.
+local function first_hop(job)
+  return { at = job.at, method = job.method, url = job.at.url, what = job.what, host = job.at.origin, source = job.body,
+    timeout = job.timeout, connect_timeout = job.connect_timeout, stall_timeout = job.stall_timeout,
     max_body = not job.stream and job.max_body or nil, collect = not job.stream, stream = job.stream,
     idempotent = job.idempotent }
 end
 
+local function prepare(job, hop)
+  if job.deadline then
+    hop.left = job.deadline - clock.monotonic()
+    if hop.left <= 0 then
+      error(errors.new { kind = "http", code = "timeout", retryable = true, message = string.format(
+        "%s: not done within timeout = %g s", hop.what, job.timeout) }, 0)
+    end
+  end
+  local source <const>, method <const> = hop.source, hop.method
+  hop.body, hop.length, hop.feed = nil, nil, nil
+  if source then
+    hop.body, hop.length = source.text or true, source.length
+    if not source.text then hop.feed = feeder(source.open()) end
+  elseif method == "POST" or method == "PUT" or method == "PATCH" then
+    hop.body = ""
+  end
+end
+
 -- One transfer to its end: status, version, headers, body.
-local function transfer(self, job, hop)
-  local call <close> = self.core:start(order(job, hop), hop.wire)
+local function transfer(self, hop, wire)
+  local call <close> = self.core:start(hop, wire)
   while true do
     local status <const>, version <const>, head <const>, text <const> = call:finish()
     if status then return status, version, headers.of_response(head), text end
@@ -155,11 +171,11 @@ local function head_of(call, hop)
   end
 end
 
--- One transfer as far as its head: status, version, headers, the call that has the body.
-local function open(self, job, hop)
-  local call <const> = self.core:start(order(job, hop), hop.wire)
+-- One transfer as far as its head: status, version, headers, nothing, the call that has the body.
+local function open(self, hop, wire)
+  local call <const> = self.core:start(hop, wire)
   local ok <const>, status <const>, version <const>, head <const> = pcall(head_of, call, hop)
-  if ok then return status, version, head, call end
+  if ok then return status, version, head, nil, call end
   call:close()
   error(status, 0)
 end
@@ -170,9 +186,9 @@ local function refuse(hop, text, hint)
   error(errors.new { kind = "http", code = "redirect", message = hop.what .. ": " .. text, hint = hint }, 0)
 end
 
--- Where a redirect leads: changes the hop.
-local function follow(job, hop, status, location)
-  local at <const> = url.parse(location, hop.at.url)
+-- Where a redirect leads: changes the hop and its headers; gives the connection's settings.
+local function follow(job, hop, set, wire, status, location)
+  local at <const> = url.parse(location, hop.url)
   if hop.at.scheme == "https" and at.scheme == "http" then
     refuse(hop, "the server redirects to " .. at.shown .. ", which is not encrypted")
   end
@@ -180,24 +196,26 @@ local function follow(job, hop, status, location)
   local method = hop.method
   if status == 303 and method ~= "HEAD" or (status == 301 or status == 302) and method == "POST" then method = "GET" end
   if method ~= hop.method then
-    hop.body = nil
-    hop.headers["content-type"], hop.headers["content-encoding"] = nil, nil
-  elseif hop.body and hop.body.once then
+    hop.source = nil
+    set["content-type"], set["content-encoding"] = nil, nil
+  elseif hop.source and hop.source.once then
     refuse(hop, "the server redirects to " .. at.shown .. ", and the body from a function cannot be sent again",
       "ask for that URL, or give the body as a string or file")
   end
   if at.origin ~= hop.at.origin then
-    for name in pairs(hop.headers) do
-      if is_credential(name) then hop.headers[name] = nil end
+    for name in pairs(set) do
+      if is_credential(name) then set[name] = nil end
     end
-    if hop.wire.cert or hop.wire.cert_pem then
+    if wire.cert or wire.cert_pem then
       local bare <const> = {}
-      for k, v in pairs(hop.wire) do bare[k] = v end
-      bare.cert, bare.cert_pem, bare.key, bare.key_pem = nil, nil, nil, nil
-      hop.wire = bare
+      for k, v in pairs(wire) do bare[k] = v end
+      bare.cert, bare.cert_pem, bare.key, bare.key_pem, bare.serial = nil, nil, nil, nil, nil
+      wire = bare
     end
   end
-  hop.at, hop.method, hop.what = at, method, method .. " " .. at.shown
+  hop.at, hop.url, hop.host, hop.method, hop.what = at, at.url, at.origin, method, method .. " " .. at.shown
+  hop.headers = headers.lines(set)
+  return wire
 end
 
 -- Reads what a redirect says, so that its connection can be used again, unless it is long.
@@ -219,28 +237,33 @@ end
 
 -- One attempt: the transfer and the redirects behind it.
 local function attempt(self, job)
-  local hop <const> = { at = job.at, method = job.method, what = job.what, body = job.body, wire = job.wire, headers = {} }
-  for name, header in pairs(job.headers) do hop.headers[name] = header end
-  if job.authorization then hop.headers.authorization = { name = "Authorization", values = { job.authorization } } end
+  local hop <const>, go <const> = first_hop(job), job.stream and open or transfer
+  local common <const> = common_lines(self, job)
+  local set, wire = nil, job.wire
+  if common and not job.authorization then
+    hop.headers = common.list
+  else
+    set = header_set(self, job)
+    if job.authorization then set.authorization = { name = "Authorization", values = { job.authorization } } end
+    hop.headers = headers.lines(set)
+  end
   local hops = 0
   while true do
-    local status, version, head, text, call
-    if job.stream then
-      status, version, head, call = open(self, job, hop)
-    else
-      status, version, head, text = transfer(self, job, hop)
-    end
+    prepare(job, hop)
+    local status <const>, version <const>, head <const>, text <const>, call <const> = go(self, hop, wire)
     local location <const> = moved[status] and head.location
     if not location or job.max_redirects == 0 then
-      local ctx <const> = { what = hop.what, method = hop.method, url = hop.at.url, decompress = job.decompress,
-        max_body = job.max_body, allow_unframed = job.allow_unframed, feed = hop.feed, limit = job.limit }
-      local ok <const>, r <const> = pcall(response.new, ctx, status, version, head, text, call)
+      if not call then
+        local r <const> = response.new(hop, job, status, version, head, text)
+        r.redirects = hops
+        return r
+      end
+      local ok <const>, r <const> = pcall(response.new, hop, job, status, version, head, nil, call)
       if not ok then
-        if call then call:close() end
+        call:close()
         error(r, 0)
       end
       r.redirects = hops
-      r.secrets = job.secrets
       return r
     end
     if call then drain(call) end
@@ -249,7 +272,8 @@ local function attempt(self, job)
       refuse(hop, string.format("more than max_redirects = %d redirects; the last one leads to %s", job.max_redirects,
         url.show(location)))
     end
-    follow(job, hop, status, location)
+    set = set or header_set(self, job)
+    wire = follow(job, hop, set, wire, status, location)
   end
 end
 
@@ -258,17 +282,18 @@ local function worth_it(e)
 end
 
 -- Runs the attempts of a job.
-local function run(self, fn, job)
+local function run(self, job)
   for n = 1, math.huge do
-    local set_by_user <const> = job.headers.authorization
-    job.authorization = not set_by_user and settings.authorization(fn, job.auth, job.at) or nil
-    job.secrets = set_by_user and set_by_user.values or nil
+    job.authorization = not job.own_authorization and settings.authorization(job.fn, job.auth, job.at) or nil
     local ok <const>, r <const> = pcall(attempt, self, job)
     local policy <const> = job.policy
     local last <const> = n >= policy.attempts
-    if ok then r.attempts = n end
-    if ok and (last or not policy.on[r.status]) then return r end
-    if not ok and (last or not worth_it(r)) then error(r, 0) end
+    if ok then
+      r.attempts = n
+      if last or not policy.on[r.status] then return r end
+    elseif last or not worth_it(r) then
+      error(r, 0)
+    end
     local after <const> = ok and retry.after(r.headers)
     local delay <const> = after or retry.delay(policy, n)
     -- Who asks for more patience than we may have, or than is left, is not asked again: the caller decides.
@@ -282,60 +307,100 @@ local function run(self, fn, job)
   end
 end
 
-local function perform(self, fn, opts)
-  opts = errors.check_options(fn, opts, request_options)
-  settings.check(fn, opts)
-  local method = opts.method or "GET"
+-- What a header of the caller's says about the request: whether it has an authorization, and may be repeated.
+local function own_headers(self, opts)
+  local authorization, key
+  for _, set in ipairs { self.options.headers or {}, opts.headers or {} } do
+    for name, value in pairs(set) do
+      local lower <const> = name:lower()
+      if lower == "authorization" then authorization = value end
+      key = key or lower == "idempotency-key"
+    end
+  end
+  return authorization, key
+end
+
+local function perform(self, fn, method, target, opts)
+  settings.check(fn, opts, known, request_options)
   if type(method) ~= "string" or not method:find("^[%u%l%-_]+$") then misuse("%s: method is a name like GET or POST", fn) end
   method = method:upper()
   if method == "CONNECT" then misuse("%s: CONNECT is for proxies", fn) end
-  local target = settings.url(fn, self.options.base_url, opts.url)
+  local own <const> = self.options
+  local function pick(name, def)
+    local value = opts[name]
+    if value == nil then value = own[name] end
+    if value == nil then return def end
+    return value
+  end
+  target = settings.url(fn, own.base_url, target)
   if opts.query ~= nil then target = url.with_query(target, opts.query) end
-  local at <const> = url.parse(target)
-  local allow <const> = pick(self, opts, "allow_hosts")
+  local at <const>, allow <const> = url.parse(target), pick "allow_hosts"
   url.check_allowed(at, allow)
   local body <const> = bodies.of(fn, opts)
   if body and (method == "HEAD" or method == "TRACE") then misuse("%s: %s has no body", fn, method) end
-  local decompress <const> = pick(self, opts, "decompress", true)
-  local set <const> = header_set(self, fn, opts, body, decompress)
+  local authorization, key
+  if opts.headers or own.headers then authorization, key = own_headers(self, opts) end
   local idempotent = opts.idempotent
-  if idempotent == nil then idempotent = retry.idempotent(method) or set["idempotency-key"] ~= nil end
-  local timeout <const> = pick(self, opts, "timeout")
-  local policy = retry.policy(fn, pick(self, opts, "retry"), idempotent)
+  if idempotent == nil then idempotent = key or retry.idempotent(method) end
+  local policy = retry.policy(fn, pick "retry", idempotent)
   if opts.retry == nil and not idempotent or body and body.once then policy = retry.policy(fn, false) end
-  local own_auth <const> = opts.basic_auth ~= nil or opts.bearer ~= nil
-  local max_body <const> = pick(self, opts, "max_body")
-  return run(self, fn, {
-    at = at, method = method, what = method .. " " .. at.shown, body = body, headers = set, wire = wire_of(self, fn, opts),
-    auth = own_auth and opts or self.options, allow_hosts = allow, policy = policy, idempotent = idempotent,
+  local timeout <const>, max_body <const> = pick "timeout", pick "max_body"
+  return run(self, {
+    fn = fn, opts = opts, at = at, method = method, what = method .. " " .. at.shown, body = body, wire = wire_of(self, fn, opts),
+    auth = (opts.basic_auth ~= nil or opts.bearer ~= nil) and opts or own, own_authorization = authorization,
+    allow_hosts = allow, policy = policy, idempotent = idempotent,
     timeout = timeout, deadline = timeout and clock.monotonic() + timeout,
-    connect_timeout = pick(self, opts, "connect_timeout", CONNECT_TIMEOUT),
-    stall_timeout = pick(self, opts, "stall_timeout", STALL_TIMEOUT),
-    max_redirects = pick(self, opts, "max_redirects", MAX_REDIRECTS), max_body = max_body or MAX_BODY, limit = max_body,
-    decompress = decompress, allow_unframed = pick(self, opts, "allow_unframed"), stream = opts.stream,
+    connect_timeout = pick("connect_timeout", CONNECT_TIMEOUT), stall_timeout = pick("stall_timeout", STALL_TIMEOUT),
+    max_redirects = pick("max_redirects", MAX_REDIRECTS), max_body = max_body or MAX_BODY, limit = max_body,
+    decompress = pick("decompress", true), allow_unframed = pick "allow_unframed", stream = opts.stream,
   })
 end
 
 -- Into a file. The body is asked for as it is stored: a range of compressed bytes is worth nothing.
 local function fetch_file(self, target, path, opts)
-  local download <const> = require "garun.http.download"
-  opts = errors.check_options("http.download", opts, download.options)
-  settings.check("http.download", opts)
-  local base <const> = settings.url("http.download", self.options.base_url, target)
+  local download <const>, fn <const> = require "garun.http.download", "http.download"
+  opts = errors.check_options(fn, opts, download.options)
+  settings.check(fn, opts)
+  local base <const> = settings.url(fn, self.options.base_url, target)
   local whole <const> = opts.query and url.with_query(base, opts.query) or base
-  local plain <const> = { stream = true, url = whole, decompress = false, retry = false }
-  for _, name in ipairs(settings.shared) do
-    if plain[name] == nil then plain[name] = opts[name] end
+  local plain <const> = {}
+  for _, name in ipairs(settings.shared) do plain[name] = opts[name] end
+  plain.stream, plain.decompress, plain.retry, plain.max_body = true, false, false, nil
+  local function pick(name)
+    if opts[name] ~= nil then return opts[name] end
+    return self.options[name]
   end
-  plain.max_body = nil
-  return download.run(function(headers_now, left)
+  return download.run(function(now, left)
     plain.headers = {}
     for k, v in pairs(opts.headers or {}) do plain.headers[k] = v end
-    for k, v in pairs(headers_now) do plain.headers[k] = v end
+    for k, v in pairs(now) do plain.headers[k] = v end
     plain.timeout = left
-    return perform(self, "http.download", plain)
-  end, url.parse(whole), path, opts, { timeout = pick(self, opts, "timeout"), max_body = pick(self, opts, "max_body"),
-    retry = pick(self, opts, "retry") })
+    return perform(self, fn, "GET", whole, plain)
+  end, url.parse(whole), path, opts, { timeout = pick "timeout", max_body = pick "max_body", retry = pick "retry" })
+end
+
+---- what scripts call ----
+
+local none <const> = {}
+
+function client:request(opts)
+  if type(opts) ~= "table" then misuse("http.request: takes a table of options") end
+  return perform(self, "http.request", opts.method or "GET", opts.url, opts)
+end
+
+function http.request(opts)
+  return client.request(default(), opts)
+end
+
+for _, name in ipairs { "get", "head", "post", "put", "patch", "delete" } do
+  local fn <const>, method <const> = "http." .. name, name:upper()
+  client[name] = function(self, target, opts)
+    if opts and (opts.url or opts.method) then misuse("%s: url and method are no options here", fn) end
+    return perform(self, fn, method, target, opts or none)
+  end
+  http[name] = function(target, opts)
+    return client[name](default(), target, opts)
+  end
 end
 
 function client:download(target, path, opts)
@@ -344,29 +409,6 @@ end
 
 function http.download(target, path, opts)
   return fetch_file(default(), target, path, opts)
-end
-
-function client:request(opts)
-  return perform(self, "http.request", opts)
-end
-
-for _, method in ipairs { "get", "head", "post", "put", "patch", "delete" } do
-  local fn <const>, name <const> = "http." .. method, method:upper()
-  client[method] = function(self, target, opts)
-    local all <const> = { url = target, method = name }
-    for k, v in pairs(opts or {}) do
-      if k == "url" or k == "method" then misuse("%s: %s is not an option here", fn, k) end
-      all[k] = v
-    end
-    return perform(self, fn, all)
-  end
-  http[method] = function(target, opts)
-    return client[method](default(), target, opts)
-  end
-end
-
-function http.request(opts)
-  return perform(default(), "http.request", opts)
 end
 
 return http

@@ -181,7 +181,7 @@ function download.run(ask, at, path, opts, def)
   local fn <const> = "http.download"
   if type(path) ~= "string" or path == "" then misuse("%s: path (argument 2) is a string", fn) end
   if opts.progress ~= nil and type(opts.progress) ~= "function" then misuse("%s: progress is a function", fn) end
-  settings.seconds(fn, opts, "progress_interval")
+  settings.seconds(fn, "progress_interval", opts.progress_interval)
   local want <const> = opts.sha256 and tostring(opts.sha256):lower()
   if want and not want:find("^" .. ("%x"):rep(64) .. "$") then misuse("%s: sha256 is 64 hexadecimal digits", fn) end
   local old <const> = fs.stat(path)

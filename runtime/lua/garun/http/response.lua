@@ -93,7 +93,7 @@ end
 ---- making one ----
 
 -- The end of a body is proven by its length, by chunks or by HTTP/2's frames; a connection that ends proves nothing.
-local function check_frame(self, ctx)
+local function check_frame(self, job)
   local te <const>, length <const> = self.headers["transfer-encoding"], self.headers["content-length"]
   if te and te:lower() ~= "chunked" then
     fail(self.what, "protocol", "the answer comes in Transfer-Encoding " .. printable(te) .. ", which nobody asked for")
@@ -103,7 +103,7 @@ local function check_frame(self, ctx)
       if part ~= length:match("%d+") then fail(self.what, "protocol", "the answer has several lengths: " .. printable(length)) end
     end
   end
-  if length or te or self.version:sub(1, 2) ~= "1." or ctx.allow_unframed or self.method == "HEAD" or self.status == 204
+  if length or te or self.version:sub(1, 2) ~= "1." or job.allow_unframed or self.method == "HEAD" or self.status == 204
     or self.status == 304 or self.status >= 400 then
     return
   end
@@ -111,14 +111,14 @@ local function check_frame(self, ctx)
     { hint = "allow_unframed = true takes such answers; check what you got by other means" })
 end
 
--- ctx: what, method, url, decompress, max_body, allow_unframed. With call it streams, else text is the body.
-function response.new(ctx, status, version, headers, text, call)
-  local self <const> = setmetatable({ status = status, version = version, headers = headers, url = ctx.url,
-    method = ctx.method, what = ctx.what }, response)
-  check_frame(self, ctx)
-  local list <const> = ctx.decompress and codings(ctx.what, headers)
+-- The answer to a hop of a job (garun.http). With call it streams, else text is the body.
+function response.new(hop, job, status, version, headers, text, call)
+  local self <const> = setmetatable({ status = status, version = version, headers = headers, url = hop.url,
+    method = hop.method, what = hop.what, secret = job.own_authorization }, response)
+  check_frame(self, job)
+  local list <const> = job.decompress and codings(hop.what, headers)
   if not call then
-    self.body = list and unpack_text(ctx.what, text, list, ctx.max_body) or text
+    self.body = list and unpack_text(hop.what, text, list, job.max_body) or text
     return self
   end
   self.call = call
@@ -126,12 +126,12 @@ function response.new(ctx, status, version, headers, text, call)
     while true do
       local chunk <const> = call:read(n)
       if chunk ~= false then return chunk end
-      ctx.feed(call)
+      hop.feed(call)
     end
   end
-  local framed_empty <const> = headers["content-length"] == "0" or ctx.method == "HEAD" or status == 204 or status == 304
-  self.source = list and not framed_empty and unpack_source(ctx.what, raw, list) or raw
-  self.left = ctx.limit
+  local empty <const> = headers["content-length"] == "0" or hop.method == "HEAD" or status == 204 or status == 304
+  self.source = list and not empty and unpack_source(hop.what, raw, list) or raw
+  self.left = job.limit
   return self
 end
 
@@ -212,12 +212,8 @@ local function excerpt(self)
   local cut <const> = #text > EXCERPT
   -- Redacted whole and then cut: half a secret is one, too.
   text = log.redact(text:sub(1, 16 * EXCERPT))
-  for _, value in ipairs(self.secrets or {}) do
-    local from, to = text:find(value, 1, true)
-    while from do
-      text = text:sub(1, from - 1) .. "***" .. text:sub(to + 1)
-      from, to = text:find(value, from + 3, true)
-    end
+  if type(self.secret) == "string" and self.secret ~= "" then      -- the caller's own Authorization, sent back
+    text = text:gsub(self.secret:gsub("%p", "%%%0"), "***")
   end
   return printable(text:sub(1, EXCERPT)) .. (cut and "..." or "")
 end

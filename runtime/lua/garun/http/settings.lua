@@ -5,6 +5,7 @@ local errors <const> = require "garun.error"
 local fs <const> = require "garun.fs"
 local headers <const> = require "garun.http.headers"
 local log <const> = require "garun.log"
+local retry <const> = require "garun.http.retry"
 
 local settings <const> = {}
 
@@ -26,15 +27,13 @@ local function secret(value)
   return value
 end
 
-function settings.seconds(fn, opts, name)
-  local value <const> = opts[name]
+function settings.seconds(fn, name, value)
   if value ~= nil and (type(value) ~= "number" or not (value > 0 and value <= 1e6)) then
     misuse("%s: %s is a number of seconds above 0, at most 1000000", fn, name)
   end
 end
 
-function settings.count(fn, opts, name, min, max)
-  local value <const> = opts[name]
+function settings.count(fn, name, value, min, max)
   if value ~= nil and (math.type(value) ~= "integer" or value < min or value > max) then
     misuse("%s: %s is a whole number from %d to %d", fn, name, min, max)
   end
@@ -90,9 +89,11 @@ local function proxy(fn, opts, out)
   end
 end
 
--- What libcurl gets.
+-- What libcurl gets. By its serial number garun.core.http knows a handle that has it already.
+local serial = 0
 function settings.for_wire(fn, opts)
-  local out <const> = { http2 = opts.http2 ~= false }
+  serial = serial + 1
+  local out <const> = { http2 = opts.http2 ~= false, serial = serial }
   pem(fn, opts, "ca", out)
   pem(fn, opts, "cert", out)
   pem(fn, opts, "key", out)
@@ -112,30 +113,51 @@ local function basic(fn, value)
 end
 settings.basic = basic
 
--- Checks the options that a client and a request have in common.
-function settings.check(fn, opts)
-  settings.seconds(fn, opts, "timeout")
-  settings.seconds(fn, opts, "connect_timeout")
-  settings.seconds(fn, opts, "stall_timeout")
-  settings.count(fn, opts, "max_redirects", 0, 100)
-  settings.count(fn, opts, "max_body", 1, 1 << 40)
-  text(fn, opts, "user_agent")
-  if opts.basic_auth ~= nil and opts.bearer ~= nil then misuse("%s: give basic_auth or bearer, not both", fn) end
-  if opts.basic_auth ~= nil then basic(fn, opts.basic_auth) end
-  if opts.bearer ~= nil and type(opts.bearer) ~= "string" and type(opts.bearer) ~= "function" then
+---- checks of the options that a client and a request have in common ----
+
+local checks <const> = { timeout = settings.seconds, connect_timeout = settings.seconds, stall_timeout = settings.seconds }
+
+function checks.max_redirects(fn, name, value) settings.count(fn, name, value, 0, 100) end
+
+function checks.max_body(fn, name, value) settings.count(fn, name, value, 1, 1 << 40) end
+
+function checks.retry(fn, _, value) retry.policy(fn, value, true) end
+
+function checks.headers(fn, _, value) headers.add(fn, {}, value) end
+
+function checks.user_agent(fn, name, value)
+  text(fn, { [name] = value }, name)
+  headers.add(fn, {}, { ["User-Agent"] = value })
+end
+
+function checks.basic_auth(fn, _, value) basic(fn, value) end
+
+function checks.bearer(fn, _, value)
+  if type(value) == "string" then
+    secret(value)
+  elseif type(value) ~= "function" then
     misuse("%s: bearer is a token or a function that gives one", fn)
   end
-  if type(opts.bearer) == "string" then secret(opts.bearer) end
-  headers.add(fn, {}, opts.headers)
-  headers.add(fn, {}, opts.user_agent and { ["User-Agent"] = opts.user_agent })
-  if opts.allow_hosts ~= nil then
-    if type(opts.allow_hosts) ~= "table" then misuse("%s: allow_hosts is a list of host names", fn) end
-    for _, host in ipairs(opts.allow_hosts) do
-      if type(host) ~= "string" or host == "" or host:find("[/%s]") then
-        misuse("%s: allow_hosts holds names like \"api.example.com\", \"*.example.com\" or \"localhost:8080\"", fn)
-      end
+end
+
+function checks.allow_hosts(fn, _, value)
+  if type(value) ~= "table" then misuse("%s: allow_hosts is a list of host names", fn) end
+  for _, host in ipairs(value) do
+    if type(host) ~= "string" or host == "" or host:find("[/%s]") then
+      misuse("%s: allow_hosts holds names like \"api.example.com\", \"*.example.com\" or \"localhost:8080\"", fn)
     end
   end
+end
+
+-- Checks each option that is given; with `known`, a set, also that there is no other.
+function settings.check(fn, opts, known, names)
+  if type(opts) ~= "table" then errors.check_options(fn, opts, names or {}) end
+  for name, value in pairs(opts) do
+    if known and not known[name] then errors.check_options(fn, opts, names) end
+    local check <const> = checks[name]
+    if check then check(fn, name, value) end
+  end
+  if opts.basic_auth ~= nil and opts.bearer ~= nil then misuse("%s: give basic_auth or bearer, not both", fn) end
 end
 
 -- The value of the Authorization header, or nil. A function is asked for each attempt: tokens expire.

@@ -24,6 +24,7 @@ url.secret_name = secret_name
 
 -- A URL for texts: without user, secret values and whatever is registered as a secret, and not too long.
 function url.show(text)
+  if #text <= SHOWN and not text:find("[^%w:/._%-%%,;=+~]") then return log.redact(text) end
   text = text:gsub("^([%a][%w+.-]*:/*)[^/?#@]*@", "%1", 1)
   local path <const>, query <const> = text:match("^([^?]*%?)(.*)$")
   if query then
