@@ -2,20 +2,33 @@
  * timer. Knows nothing of protocols.
  *
  * libcurl closes sockets whenever it likes, and libuv aborts when a descriptor it polls is closed under it: polled is a
- * dup(), which CURL_POLL_REMOVE closes (loop/loop.h does the same for libpq). */
+ * dup() (loop/loop.h does the same for libpq). CURL_POLL_REMOVE comes after each transfer, also when the connection is
+ * kept for the next one; making the poll handle anew costs seven system calls, so it sleeps until libcurl tells that it
+ * closes the socket. Of sockets that it closes without a word (the resolver's pair) it is closed at once. */
 #include "bind/curl_loop.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include "loop/loop.h"
+
+struct polled;
+
+struct place {                    /* a socket of libcurl's, by its number */
+    struct polled *polled;        /* NULL: libcurl has not waited for it yet */
+    bool           ours;          /* opened by open_socket(), so close_socket() will be called */
+};
 
 struct curl_loop {
     struct garun *g;
     CURLM        *multi;
     uv_timer_t    timer;
     bool          closing;
+    struct place *places;
+    size_t        count;
 };
 
 struct polled {
@@ -103,6 +116,51 @@ static void polled_close(struct polled *p)
     uv_close((uv_handle_t *)&p->poll, polled_closed);
 }
 
+/* NULL when memory is short. */
+static struct place *place_of(struct curl_loop *c, curl_socket_t s)
+{
+    size_t at = (size_t)s;
+
+    if (at >= c->count) {
+        size_t n = (at | 63) + 1;
+        struct place *more = realloc(c->places, n * sizeof *more);
+        if (!more)
+            return NULL;
+        memset(more + c->count, 0, (n - c->count) * sizeof *more);
+        c->places = more;
+        c->count = n;
+    }
+    return &c->places[at];
+}
+
+static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
+{
+    curl_socket_t s = socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+
+    (void)purpose;
+    if (s >= 0) {
+        struct place *at = place_of(arg, s);
+        if (at && at->polled)
+            polled_close(at->polled);     /* of a socket of that number that was closed without a word */
+        if (at)
+            *at = (struct place){ .ours = true };
+    }
+    return s;
+}
+
+static int close_socket(void *arg, curl_socket_t s)
+{
+    struct curl_loop *c = arg;
+
+    if ((size_t)s < c->count) {
+        struct place *at = &c->places[s];
+        if (at->polled)
+            polled_close(at->polled);
+        *at = (struct place){ 0 };
+    }
+    return close(s);
+}
+
 static struct polled *polled_open(struct curl_loop *c, curl_socket_t s)
 {
     struct polled *p = calloc(1, sizeof *p);
@@ -125,27 +183,36 @@ static struct polled *polled_open(struct curl_loop *c, curl_socket_t s)
 static int set_socket(CURL *easy, curl_socket_t s, int what, void *arg, void *of_socket)
 {
     struct curl_loop *c = arg;
-    struct polled *p = of_socket;
+    struct place *at = place_of(c, s);
     int events = 0;
 
     (void)easy;
+    if (!at)
+        return -1;           /* all transfers fail with CURLM_ABORTED_BY_CALLBACK: out of memory */
     if (what == CURL_POLL_REMOVE) {
-        curl_multi_assign(c->multi, s, NULL);
-        if (p)
-            polled_close(p);
+        if (at->polled && at->ours) {
+            uv_poll_stop(&at->polled->poll);
+        } else if (at->polled) {
+            polled_close(at->polled);
+            at->polled = NULL;
+        }
         return 0;
     }
-    if (!p) {
-        p = polled_open(c, s);
-        if (!p)
-            return -1;       /* all transfers fail with CURLM_ABORTED_BY_CALLBACK: out of descriptors or memory */
-        curl_multi_assign(c->multi, s, p);
+    if (at->polled && !at->ours && of_socket != at->polled) {
+        polled_close(at->polled);         /* the same */
+        at->polled = NULL;
+    }
+    if (!at->polled) {
+        at->polled = polled_open(c, s);
+        if (!at->polled)
+            return -1;       /* the same: out of descriptors */
+        curl_multi_assign(c->multi, s, at->polled);
     }
     if (what & CURL_POLL_IN)
         events |= UV_READABLE;
     if (what & CURL_POLL_OUT)
         events |= UV_WRITABLE;
-    uv_poll_start(&p->poll, events, on_poll);
+    uv_poll_start(&at->polled->poll, events, on_poll);
     return 0;
 }
 
@@ -170,7 +237,10 @@ struct curl_loop *curl_loop_open(struct garun *g, struct err *e)
 
 static void loop_closed(uv_handle_t *h)
 {
-    free(h->data);
+    struct curl_loop *c = h->data;
+
+    free(c->places);
+    free(c);
 }
 
 void curl_loop_close(struct curl_loop *c)
@@ -178,7 +248,7 @@ void curl_loop_close(struct curl_loop *c)
     if (!c)
         return;
     c->closing = true;
-    curl_multi_cleanup(c->multi);      /* calls set_socket for what it closes */
+    curl_multi_cleanup(c->multi);      /* calls close_socket for what it closes */
     uv_timer_stop(&c->timer);
     uv_close((uv_handle_t *)&c->timer, loop_closed);
 }
@@ -193,6 +263,10 @@ bool curl_loop_start(struct curl_loop *c, struct curl_job *j, struct err *e)
     CURLMcode r;
 
     curl_easy_setopt(j->easy, CURLOPT_PRIVATE, j);
+    curl_easy_setopt(j->easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    curl_easy_setopt(j->easy, CURLOPT_OPENSOCKETDATA, c);
+    curl_easy_setopt(j->easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+    curl_easy_setopt(j->easy, CURLOPT_CLOSESOCKETDATA, c);
     /* Else a transfer that is given up while its host name is looked up joins the resolver's thread, and the whole loop
      * waits for the DNS (asyn-thread.c, Curl_resolver_kill). */
     curl_easy_setopt(j->easy, CURLOPT_QUICK_EXIT, 1L);
