@@ -342,10 +342,10 @@ t.test("a load takes a day of BigQuery as it takes a file: rows with one line ea
         score = param("score", "double_value:number"), document = pipeline.record } } }
     t.equal({ result.lines, result.loaded, result.rejected }, { 300, 300, 0 })
     for i, r in ipairs(db:query "select *, document #>> '{items,0,price}' as price from event order by at") do
-      local want <const> = spec.rows[i]
+      local given <const> = spec.rows[i]
       t.equal({ tostring(r.day), r.at, r.name, tostring(r.session), r.title, r.score, tonumber(r.price) }, { "2024-01-05",
-        want.event_timestamp, want.event_name, want.event_params[2].value.int_value, want.event_params[1].value.string_value,
-        i / 4, want.items[1] and 12.5 }, via .. " " .. i)
+        given.event_timestamp, given.event_name, given.event_params[2].value.int_value, given.event_params[1].value.string_value,
+        i / 4, given.items[1] and 12.5 }, via .. " " .. i)
     end
     db:exec "truncate event"
   end
