@@ -353,7 +353,8 @@ void http_call_callbacks(struct http_call *c)
 /* client:start(request, settings) -> call
  *
  * request: method, url, what, host, headers (lines), body (nil, a string, or true: it comes by put), length (of a body
- * by put, nil: unknown), timeout (all of it, for texts), left (of it), connect_timeout, stall_timeout, max_body, collect, stream, idempotent.
+ * by put, nil: unknown), timeout (all of it, for texts), left (of it), connect_timeout, stall_timeout, max_body,
+ * collect, stream, idempotent.
  * settings: serial, ca, ca_pem, cert, cert_pem, key, key_pem, key_password, proxy, proxy_user, proxy_password, no_proxy,
  * proxy_env, http2. */
 int l_http_start(lua_State *L)

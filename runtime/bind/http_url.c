@@ -66,7 +66,8 @@ static int l_url(lua_State *L)
     l_part(L, p, CURLUPART_SCHEME, 0);
     l_part(L, p, CURLUPART_HOST, 0);
     l_part(L, p, CURLUPART_PORT, CURLU_DEFAULT_PORT);
-    lua_pushinteger(L, luaL_optinteger(L, -1, 0));          /* stack: text, base, user, password, url, scheme, host, "port", port */
+    /* stack: text, base, user, password, url, scheme, host, "port", then port */
+    lua_pushinteger(L, luaL_optinteger(L, -1, 0));
     lua_replace(L, -2);
     lua_pushvalue(L, 3);
     lua_pushvalue(L, 4);

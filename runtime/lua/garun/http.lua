@@ -346,7 +346,8 @@ local function perform(self, fn, method, target, opts)
   if opts.retry == nil and not idempotent or body and body.once then policy = retry.policy(fn, false) end
   local timeout <const>, max_body <const> = pick "timeout", pick "max_body"
   return run(self, {
-    fn = fn, opts = opts, at = at, method = method, what = method .. " " .. at.shown, body = body, wire = wire_of(self, fn, opts),
+    fn = fn, opts = opts, at = at, method = method, what = method .. " " .. at.shown, body = body,
+    wire = wire_of(self, fn, opts),
     auth = (opts.basic_auth ~= nil or opts.bearer ~= nil) and opts or own, own_authorization = authorization,
     allow_hosts = allow, policy = policy, idempotent = idempotent,
     timeout = timeout, deadline = timeout and clock.monotonic() + timeout,

@@ -33,7 +33,8 @@ local function of_body(fn, value)
     local used = false
     return { once = true, open = function()
       if used then
-        error(errors.new { kind = "http", code = "body", message = fn .. ": the body comes from a function and cannot be sent again" }, 0)
+        error(errors.new { kind = "http", code = "body",
+          message = fn .. ": the body comes from a function and cannot be sent again" }, 0)
       end
       used = true
       return value

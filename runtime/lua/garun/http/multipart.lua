@@ -26,7 +26,9 @@ local function part_of(fn, name, value)
   if type(part.name) ~= "string" or part.name == "" then misuse("%s: a part of multipart has no name", fn) end
   local kind <const> = type(part.content)
   if kind == "number" or kind == "boolean" then part.content = tostring(part.content) end
-  if (part.content == nil) == (part.file == nil) then misuse("%s: part '%s' has content or file, one of them", fn, part.name) end
+  if (part.content == nil) == (part.file == nil) then
+    misuse("%s: part '%s' has content or file, one of them", fn, part.name)
+  end
   if part.content ~= nil and type(part.content) ~= "string" then
     misuse("%s: content of part '%s' is a string, a number or a boolean, not a %s", fn, part.name, kind)
   end

@@ -100,7 +100,9 @@ local function check_frame(self, job)
   end
   if length and not te and length:find(",", 1, true) then
     for part in length:gmatch("[^,%s]+") do
-      if part ~= length:match("%d+") then fail(self.what, "protocol", "the answer has several lengths: " .. printable(length)) end
+      if part ~= length:match("%d+") then
+        fail(self.what, "protocol", "the answer has several lengths: " .. printable(length))
+      end
     end
   end
   if length or te or self.version:sub(1, 2) ~= "1." or job.allow_unframed or self.method == "HEAD" or self.status == 204
@@ -223,7 +225,8 @@ function response:json(opts)
   local ok <const>, value <const> = pcall(json.decode, text, opts)
   if ok then return value end
   if not errors.is(value, "json") then error(value, 0) end
-  return fail(self.what, "json", "the answer is no JSON: " .. value.message, { detail = string.format("status %d, %s, %d bytes%s",
+  return fail(self.what, "json", "the answer is no JSON: " .. value.message, {
+    detail = string.format("status %d, %s, %d bytes%s",
     self.status, printable(self.headers["content-type"] or "no content type"), #text,
     excerpt(self) and ": " .. excerpt(self) or ""), cause = value })
 end

@@ -92,7 +92,8 @@ function url.pairs(fn, fields)
   local parts <const> = {}
   local function add(name, value)
     if type(name) ~= "string" then
-      error(errors.new { kind = "usage", code = "argument", message = fn .. ": names are strings, not " .. type(name) .. "s" }, 0)
+      error(errors.new { kind = "usage", code = "argument",
+        message = fn .. ": names are strings, not " .. type(name) .. "s" }, 0)
     end
     if type(value) == "table" then
       for _, v in ipairs(value) do parts[#parts + 1] = encode(name) .. "=" .. encode(scalar(fn, name, v)) end
