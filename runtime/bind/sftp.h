@@ -86,6 +86,7 @@ struct sftp {
     int              armed;              /* events the poll waits for now */
     bool             polling, pumping;
     bool             must_read, must_write;   /* a packet of that call is half sent: it must be repeated first */
+    bool             look;               /* sending has perhaps taken answers off the socket: look without waiting for it */
     long             budget;             /* bytes left for this turn of the loop */
     double           moved_at;           /* when a byte of the channel moved last, or a request found it idle */
     uint32_t         next_id;

@@ -224,8 +224,8 @@ static bool receive(struct sftp *s)
             break;
         }
         if (n == 0) {
-            if (libssh2_channel_eof(s->channel))
-                fail_text(s, "CUT", "the server ended the SFTP session");
+            /* Nothing yet would be EAGAIN. Not libssh2_channel_eof(): a server may close the channel without an EOF. */
+            fail_text(s, "CUT", "the server ended the SFTP session");
             break;
         }
         if (n < 0) {
@@ -264,7 +264,7 @@ static void on_poll(uv_poll_t *h, int status, int events)
 
 static void arm(struct sftp *s)
 {
-    bool write = s->must_read || s->must_write || (s->out_head && s->budget <= 0);
+    bool write = s->look || s->must_read || s->must_write || (s->out_head && s->budget <= 0);
     int events = UV_READABLE | (write ? UV_WRITABLE : 0);
 
     if (events != s->armed) {
@@ -301,6 +301,9 @@ static void turn(struct sftp *s, bool both)
     sftp_ref(s);
     s->pumping = true;
     s->budget = TURN_BYTES;
+    /* libssh2_channel_write() reads all that has come before it writes (channel.c, _libssh2_channel_write): of answers, or
+     * of the server's end, that it has put into its queue no event of the socket tells. */
+    s->look = !both;
     do {
         more = send_queue(s);
         more = (both && receive(s)) || more;

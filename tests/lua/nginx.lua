@@ -50,7 +50,7 @@ end
 local function start(dir, opts)
   local ports <const> = free_ports(3)
   fs.write(dir .. "/nginx.conf", config(dir, opts, ports), { sync = false })
-  local cmd <const> = { "nginx", "-p", dir, "-c", dir .. "/nginx.conf", "-e", dir .. "/error.log", stdout = "null",
+  local cmd <const> = { fs.exists "/usr/sbin/nginx" and "/usr/sbin/nginx" or "nginx", "-p", dir, "-c", dir .. "/nginx.conf", "-e", dir .. "/error.log", stdout = "null",
     stderr = dir .. "/stderr.log", new_group = true }
   if proc.uid() == 0 then cmd.user = "nobody" end
   local p <const> = proc.spawn(cmd)
@@ -70,7 +70,7 @@ end
 -- close() }; files put into root are served, /who tells protocol, connection and request numbers.
 function nginx.start(dir, opts)
   opts = opts or {}
-  if proc.run { "sh", "-c", "command -v nginx" }.status ~= 0 then return nil, "no nginx here" end
+  if proc.run { "sh", "-c", "PATH=$PATH:/usr/sbin command -v nginx" }.status ~= 0 then return nil, "no nginx here" end
   local own <const> = dir .. "/nginx"
   for _, name in ipairs { own, own .. "/root", own .. "/tmp" } do fs.mkdir(name, { parents = true }) end
   local copy <const> = { workers = opts.workers }

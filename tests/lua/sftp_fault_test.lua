@@ -248,8 +248,9 @@ t.test("the server is killed in mid-file: get and put say CUT, leave nothing; la
   for _, name in ipairs(fs.list(srv.dir)) do t.ok(not name:find("^%.got"), name .. " is left") end
 end)
 
-t.test("the sftp process alone dies: no endless loop, CUT", function()
-  local srv <const> = sshd.start { subsystem = "/usr/lib/openssh/sftp-server" }
+-- subsystem: one that dies quietly, and one whose shell has last words on standard error.
+local function dies(subsystem)
+  local srv <const> = sshd.start { subsystem = subsystem }
   local s <close> = srv.connect()
   local path <const> = large(srv)
   local function kill()
@@ -261,6 +262,14 @@ t.test("the sftp process alone dies: no endless loop, CUT", function()
   t.raises({ kind = "sftp", code = "CUT" }, midway, kill, function(progress)
     s:get(path, srv.dir .. "/got", { progress = progress })
   end)
+end
+
+t.test("the sftp process alone dies: no endless loop, CUT", function()
+  dies "/usr/lib/openssh/sftp-server"
+end)
+
+t.test("the sftp process dies with words on standard error: CUT too", function()
+  dies "/usr/lib/openssh/sftp-server; echo it is gone >&2"
 end)
 
 t.test("a server that stands still: TIMEOUT of get, put, stat, streams", function()
